@@ -1,0 +1,35 @@
+# Two commands: `make reproduce` and `make test`. Both build .venv once.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: reproduce test test-slow lint bench clean
+
+reproduce: $(READY)
+	@$(RUN) verify/reproduce_table2.py
+
+test: lint
+	$(RUN) -m pytest $(PYTEST_ARGS)
+
+test-slow: lint
+	$(RUN) -m pytest --slow $(PYTEST_ARGS)
+
+lint: $(READY)
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+bench: $(READY)
+	$(RUN) benchmarks/run.py
+
+# The tested versions of constraints.txt decide; a change of either file rebuilds.
+$(READY): setup.cfg constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	@# torch first and by exact version: a range would let pip look for a build with CUDA
+	$(RUN) -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

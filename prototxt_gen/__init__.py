@@ -1,0 +1,1 @@
+"""Writes the Caffe nets and solvers of Spatial Regularization Networks."""

@@ -1,0 +1,76 @@
+"""Reading inputs and writing outputs so that a user never meets a traceback or half a file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from .errors import CaffeError, Problem
+
+
+def os_problem(path: str | Path, error: OSError, doing: str) -> Problem:
+    """An operating system's refusal as a `Problem` that names the file and the way out."""
+    hints = {
+        FileNotFoundError: "check the path",
+        IsADirectoryError: "name a file, not a folder",
+        PermissionError: "check the permissions",
+    }
+    return Problem(f"cannot {doing}: {error.strerror or error}", file=path, fix=hints.get(type(error), ""))
+
+
+def read_bytes(path: str | Path, error: type[CaffeError] = CaffeError) -> bytes:
+    """The bytes of a file; raises `error` naming the file when it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as cause:
+        raise error(os_problem(path, cause, "read")) from None
+
+
+def read_text(path: str | Path, error: type[CaffeError] = CaffeError) -> str:
+    """The text (UTF-8) of a file; raises `error` for a missing or binary file."""
+    data = read_bytes(path, error)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as cause:
+        found = f"byte {cause.start} is not UTF-8 text"
+        raise error(Problem(found, "a text file", "is this a binary file?", file=path)) from None
+
+
+@contextmanager
+def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
+    """A file that appears under its name only when it is complete; raises CaffeError (disk full, no folder)."""
+    path = Path(path)
+    encoding = None if "b" in mode else "utf-8"
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, mode, encoding=encoding) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as cause:
+        raise CaffeError(os_problem(path, cause, "write")) from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file under its name at once or not at all."""
+    with atomic_write(path, "w") as file:
+        file.write(text)

@@ -1,0 +1,106 @@
+"""Caffe's messages in both dialects, built at import from one table (`fields.tsv`), without generated code."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from ..errors import UsageError, closest
+
+DIALECTS = ("bvlc", "srn")
+PACKAGE = "caffe"
+
+_SCALARS = {"float", "double", "int32", "int64", "uint32", "uint64", "bool", "string", "bytes"}
+_FieldProto = descriptor_pb2.FieldDescriptorProto
+
+
+@cache
+def _rows() -> list[dict[str, str]]:
+    text = resources.files(__package__).joinpath("fields.tsv").read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines(), delimiter="\t"))
+
+
+def _add_field(message: descriptor_pb2.DescriptorProto, row: dict[str, str], enums: set[str]) -> None:
+    field = message.field.add(name=row["name"], number=int(row["number"]))
+    field.label = getattr(_FieldProto, f"LABEL_{row['label'].upper()}")
+    kind = row["type"]
+    if kind in _SCALARS:
+        field.type = getattr(_FieldProto, f"TYPE_{kind.upper()}")
+    else:
+        field.type = _FieldProto.TYPE_ENUM if kind in enums else _FieldProto.TYPE_MESSAGE
+        field.type_name = f".{PACKAGE}.{kind}"
+    if row["default"]:
+        field.default_value = row["default"]
+    if row["packed"] == "1":
+        field.options.packed = True
+    if row["deprecated"] == "1":
+        field.options.deprecated = True
+
+
+def _file_proto(dialect: str) -> descriptor_pb2.FileDescriptorProto:
+    """The whole schema of one dialect as protobuf's own description of a .proto file."""
+    fields, values = defaultdict(list), defaultdict(list)
+    for row in _rows():
+        if row["dialect"] == dialect:
+            (fields if row["kind"] == "field" else values)[row["message"]].append(row)
+    file = descriptor_pb2.FileDescriptorProto(name=f"caffe_{dialect}.proto", package=PACKAGE, syntax="proto2")
+    messages: dict[str, Any] = {}
+    # Every message first: an enum may be nested in a message that has no field of its own.
+    owners = [name.rpartition(".")[0] for name in values]
+    for name in dict.fromkeys([*fields, *filter(None, owners)]):
+        messages[name] = file.message_type.add(name=name)
+    for name, rows in values.items():
+        owner, _, short = name.rpartition(".")
+        enum = (messages[owner] if owner else file).enum_type.add(name=short)
+        for row in rows:
+            enum.value.add(name=row["name"], number=int(row["number"]))
+    for name, rows in fields.items():
+        for row in rows:
+            _add_field(messages[name], row, set(values))
+    return file
+
+
+@cache
+def _classes(dialect: str) -> dict[str, type[Message]]:
+    # A pool of its own: both dialects use the package "caffe", as the files on disk do.
+    pool = descriptor_pool.DescriptorPool()
+    proto = _file_proto(dialect)
+    pool.AddSerializedFile(proto.SerializeToString())
+    if hasattr(message_factory, "GetMessageClass"):  # protobuf 4.22 and later
+        make = message_factory.GetMessageClass
+    else:
+        make = message_factory.MessageFactory(pool).GetPrototype
+    return {m.name: make(pool.FindMessageTypeByName(f"{PACKAGE}.{m.name}")) for m in proto.message_type}
+
+
+def message_class(name: str, dialect: str) -> Any:
+    """The protobuf class of a Caffe message, such as `NetParameter`, in `bvlc` or `srn`; raises UsageError."""
+    if dialect not in DIALECTS:
+        raise UsageError(f"there is no dialect '{dialect}'; choose one of: {', '.join(DIALECTS)}")
+    classes = _classes(dialect)
+    if name not in classes:
+        raise UsageError(f"the dialect '{dialect}' has no message '{name}'; {closest(name, classes)}")
+    return classes[name]
+
+
+def descriptor(name: str, dialect: str) -> Descriptor:
+    """The descriptor of a Caffe message: its fields with numbers, types and defaults."""
+    return message_class(name, dialect).DESCRIPTOR
+
+
+def message_names(dialect: str) -> list[str]:
+    """The names of all messages of a dialect."""
+    return list(_classes(dialect))
+
+
+def is_repeated(field: FieldDescriptor) -> bool:
+    """Whether a field may stand several times (protobuf 4 to 7 spell this differently)."""
+    repeated = getattr(field, "is_repeated", None)
+    return bool(repeated) if repeated is not None else field.label == FieldDescriptor.LABEL_REPEATED
