@@ -1,5 +1,22 @@
 """Caffe's schema in both dialects: messages, text format, dialect detection."""
 
+from .dialect import LAYER_TYPES, detect
 from .messages import DIALECTS, descriptor, is_repeated, message_class, message_names
+from .printer import format_float, to_text
+from .text import Parsed, parse, parse_prototxt, read_prototxt
 
-__all__ = ["DIALECTS", "descriptor", "is_repeated", "message_class", "message_names"]
+__all__ = [
+    "DIALECTS",
+    "LAYER_TYPES",
+    "Parsed",
+    "descriptor",
+    "detect",
+    "format_float",
+    "is_repeated",
+    "message_class",
+    "message_names",
+    "parse",
+    "parse_prototxt",
+    "read_prototxt",
+    "to_text",
+]

@@ -1,0 +1,191 @@
+"""Reading prototxt files: strict in one dialect, every problem reported at once with its line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ParseError, Problems, closest
+from ..files import read_bytes
+from .dialect import DEFAULT, detect, other
+from .messages import message_class, message_names
+from .sniff import check_is_prototxt, decode
+from .syntax import Field, Scalar, Tree, parse_tree
+from .values import BadValue, FieldSpec, convert, fields_of
+
+_LAYERS = ("LayerParameter", "V1LayerParameter", "V0LayerParameter")
+
+# The two kinds of prototxt that people have, for telling one from the other.
+_KINDS = {"NetParameter": "a net", "SolverParameter": "a solver"}
+
+
+@dataclass
+class Parsed:
+    """A prototxt as read: the message, its dialect and why, its file, and the line of each layer entry.
+
+    `lines` follows `message.layer`, or `message.layers` where the file has such entries.
+    """
+
+    message: Any
+    dialect: str
+    reason: str
+    file: str
+    lines: list[int]
+
+
+def parse(text: str, message: str = "NetParameter", dialect: str = DEFAULT, file: str = "") -> Any:
+    """The protobuf message that a text holds in one dialect; raises one ParseError with all problems."""
+    return build(parse_tree(text, file), message, dialect)
+
+
+def read_prototxt(path: str | Path, message: str = "NetParameter", dialect: str | None = None) -> Parsed:
+    """A prototxt file, its dialect detected unless given; raises ParseError (also for a missing file)."""
+    text = decode(read_bytes(path, ParseError), str(path))
+    return parse_prototxt(text, message, dialect, str(path))
+
+
+def parse_prototxt(
+    text: str, message: str = "NetParameter", dialect: str | None = None, file: str = ""
+) -> Parsed:
+    """The text of a prototxt, its dialect detected unless given; raises ParseError with all problems."""
+    check_is_prototxt(text, _KINDS.get(message, f"a {message}"), file)
+    tree = parse_tree(text, file)
+    reason = "as given"
+    if dialect is None:
+        dialect, reason = detect(tree, message)
+    built = build(tree, message, dialect)
+    return Parsed(built, dialect, reason, file, layer_lines(tree))
+
+
+def layer_lines(tree: Tree) -> list[int]:
+    """The line of each `layers` entry of a net, or of each `layer` entry if it has none of the former."""
+    lines: dict[str, list[int]] = {"layers": [], "layer": []}
+    for field in tree.fields:
+        if field.name in lines:
+            lines[field.name] += [tree.place(field.at if not field.listed else v.at)[0] for v in field.values]
+    return lines["layers"] or lines["layer"]
+
+
+def build(tree: Tree, message: str, dialect: str) -> Any:
+    """The protobuf message of a tree; raises one ParseError with all problems."""
+    target = message_class(message, dialect)()
+    problems = Problems(ParseError, tree.source.file)
+    _check_kind(tree, message, dialect, problems)
+    _Builder(dialect, problems).fill(target, tree, message, "", "")
+    problems.raise_if_any()
+    return target
+
+
+def _check_kind(tree: Tree, message: str, dialect: str, problems: Problems) -> None:
+    """Say so at once when a solver is given where a net is expected, or the reverse."""
+    (wrong,) = [kind for kind in _KINDS if kind != message] if message in _KINDS else [""]
+    if not wrong:
+        return
+    names = {field.name for field in tree.fields}
+    strange = names - fields_of(message, dialect).keys()
+    if strange and len(names - fields_of(wrong, dialect).keys()) < len(strange):
+        examples = ", ".join(f"'{field.name}'" for field in tree.fields if field.name in strange)
+        problems.add(f"this is {_KINDS[wrong]} ({examples})", expected=_KINDS[message])
+        problems.raise_if_any()
+
+
+class _Builder:
+    def __init__(self, dialect: str, problems: Problems):
+        self.dialect = dialect
+        self.problems = problems
+
+    def fill(self, target: Any, tree: Tree, message: str, layer: str, path: str) -> None:
+        """Set the fields of a message; `path` leads to it from the layer or from the file."""
+        specs = fields_of(message, self.dialect)
+        given: dict[str, int] = {}
+        for field in tree.fields:
+            spec = specs.get(field.name)
+            if spec is None:
+                self.unknown(tree, field, message, layer, path)
+                continue
+            if not spec.repeated and not self.is_single(tree, field, given, layer, path):
+                continue
+            given.setdefault(field.name, field.at)
+            for value in field.values:
+                self.set(target, tree, value, spec, layer, path)
+        for spec in specs.values():
+            if spec.required and spec.name not in given:
+                self.add(
+                    tree, tree.at, f"the block has no '{spec.name}'", layer, path, expected="it is required"
+                )
+
+    def set(
+        self, target: Any, tree: Tree, value: Scalar | Tree, spec: FieldSpec, layer: str, path: str
+    ) -> None:
+        name = spec.name
+        if isinstance(value, Tree) and spec.message:
+            child = getattr(target, name)
+            if spec.repeated:
+                child = child.add()
+            else:
+                child.SetInParent()
+            if spec.message in _LAYERS:
+                self.fill(child, value, spec.message, value.first("name") or layer, "")
+            else:
+                self.fill(child, value, spec.message, layer, f"{path}{name}.")
+            return
+        if isinstance(value, Tree):
+            kind = f"one of {', '.join(spec.values)}" if spec.enum else f"one value ({spec.kind})"
+            self.add(tree, value.at, "a block", layer, path + name, expected=kind)
+            return
+        try:
+            plain = convert(spec, value)
+        except BadValue as bad:
+            self.add(tree, value.at, layer=layer, path=path + name, **self.with_dialect(bad, value, spec))
+            return
+        if spec.repeated:
+            getattr(target, name).append(plain)
+        else:
+            setattr(target, name, plain)
+
+    def is_single(self, tree: Tree, field: Field, given: dict[str, int], layer: str, path: str) -> bool:
+        """Whether a field that may stand only once does so; otherwise a problem is noted."""
+        if field.name in given:
+            line, _ = tree.place(given[field.name])
+            found, expected = f"given a second time (first in line {line})", "it once"
+        elif field.listed:
+            found, expected = "given as a list", "a single value"
+        else:
+            return True
+        self.add(tree, field.at, found, layer, path + field.name, expected=expected)
+        return False
+
+    def unknown(self, tree: Tree, field: Field, message: str, layer: str, path: str) -> None:
+        rest = other(self.dialect)
+        if field.name in _fields_or_none(message, rest):
+            found = f"{message} has no such field in the dialect {self.dialect}, only in {rest}"
+            fix = f"remove it, or read the whole file as {rest}"
+        else:
+            found, fix = f"{message} has no such field", closest(field.name, fields_of(message, self.dialect))
+        self.add(tree, field.at, found, layer, path + field.name, fix=fix)
+
+    def with_dialect(self, bad: BadValue, value: Scalar, spec: FieldSpec) -> dict[str, str]:
+        """The parts of a bad value's problem, naming the other dialect if that one knows the enum value."""
+        rest = other(self.dialect)
+        if spec.enum and value.kind == "word" and value.text in _enum_values(spec.enum, rest):
+            found = f"{spec.enum} has no value '{value.text}' in the dialect {self.dialect}, only in {rest}"
+            return {**bad.parts, "found": found, "fix": f"change it, or read the whole file as {rest}"}
+        return bad.parts
+
+    def add(self, tree: Tree, at: int, found: str, layer: str, path: str, **parts: str) -> None:
+        line, column = tree.place(at)
+        field = path.rstrip(".")
+        self.problems.add(found, line=line, column=column, layer=layer, field=field, **parts)
+
+
+def _fields_or_none(message: str, dialect: str) -> dict[str, FieldSpec]:
+    """The fields of a message that the dialect may not have."""
+    return fields_of(message, dialect) if message in message_names(dialect) else {}
+
+
+def _enum_values(enum: str, dialect: str) -> set[str]:
+    """The names of an enum's values in a dialect; none if it has no such enum."""
+    owner, _, _ = enum.rpartition(".")
+    specs = _fields_or_none(owner, dialect).values()
+    return {name for spec in specs if spec.enum == enum for name in spec.values}
