@@ -1,1 +1,45 @@
-"""Writes the Caffe nets and solvers of Spatial Regularization Networks."""
+"""Writes the Caffe nets and solvers of Spatial Regularization Networks.
+
+import prototxt_gen
+prototxt_gen.write_net("nets/", "ResNet-SRN", "coco", dialect="srn")
+print(prototxt_gen.net_text("ResNet-101", classes=20))
+
+net = prototxt_gen.NetBuilder("mine", "bvlc")
+x = net.input("data", (1, 3, 224, 224))
+x = net.Convolution("conv1", x, num_output=64, kernel_size=7, stride=2)
+print(net.to_text())
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .builder import NetBuilder
+    from .nets import build_net, configure
+    from .nets.write import net_text, write_net
+
+__all__ = ["NetBuilder", "build_net", "configure", "net_text", "networks", "write_net"]
+
+# Loaded on first use, so that importing one module of the package costs no other.
+_HOMES = {
+    "NetBuilder": ".builder",
+    "build_net": ".nets",
+    "configure": ".nets",
+    "net_text": ".nets.write",
+    "write_net": ".nets.write",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def networks() -> list[str]:
+    """The names of the networks that can be written."""
+    from .nets import NETWORKS
+
+    return list(NETWORKS)
