@@ -102,6 +102,12 @@ class Tree:
         return ""
 
 
+def printable(text: str) -> str:
+    """A text from a file as it may stand in a message: one line, not too long, writable as UTF-8."""
+    text = text if len(text) <= 60 else text[:57] + "..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def parse_tree(text: str, file: str = "") -> Tree:
     """The tree of a text in protobuf's text format; raises ParseError with line and column."""
     return _Parser(Source(text, file)).parse()
@@ -199,8 +205,8 @@ class _Parser:
             return Scalar("string", "".join(parts), at)
         sign = "-" if self.take("-") else ""
         if self.kind not in ("number", "word"):
-            fix = "leave the '+' out" if self.text == "+" else ""
-            self.fail(f"a value for '{field.name}'", fix)
+            fixes = {"+": "leave the '+' out", **dict.fromkeys("“”„‘’", "write plain quotes")}
+            self.fail(f"a value for '{field.name}'", fixes.get(self.text, ""))
         scalar = Scalar(self.kind, sign + self.text, at)
         end = self.at + len(self.text)
         if self.kind == "number" and _is_word(self.source.text[end : end + 1]):
@@ -221,7 +227,8 @@ class _Parser:
             except (KeyError, ValueError, OverflowError):
                 self.at += 1 + match.start()
                 self.fail(
-                    'an escape such as \\n, \\", \\\\, \\303 or \\xc3', found=f"'{match[0]}' in a string"
+                    'an escape such as \\n, \\", \\\\, \\303 or \\xc3',
+                    found=f"'{printable(match[0])}' in a string",
                 )
             done = match.end()
         data += body[done:].encode("utf-8", "surrogateescape")
@@ -241,8 +248,9 @@ class _Parser:
     def fail(self, expected: str, fix: str = "", found: str = "") -> NoReturn:
         if self.text in ("'", '"') and self.kind == "symbol":
             found, expected, fix = "a string that does not end in its line", f"a closing {self.text}", ""
-        names = {"end": "the end of the text", "string": f"the string {self.text}"}
-        found = found or names.get(self.kind, f"'{self.text}'")
+        text = printable(self.text)
+        names = {"end": "the end of the text", "string": f"the string {text}"}
+        found = found or names.get(self.kind, f"'{text}'")
         raise ParseError(self.source.problem(self.at, found, expected=expected, fix=fix))
 
 

@@ -12,7 +12,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from ..errors import closest
 from .messages import descriptor, is_repeated
-from .syntax import Scalar
+from .syntax import Scalar, printable
 
 _KINDS = {
     FieldDescriptor.TYPE_DOUBLE: "float",
@@ -89,7 +89,7 @@ def convert(spec: FieldSpec, scalar: Scalar) -> Any:
 
 def shown(scalar: Scalar) -> str:
     """A scalar as it is quoted in messages."""
-    text = scalar.text if len(scalar.text) <= 60 else scalar.text[:57] + "..."
+    text = printable(scalar.text)
     return f'the string "{text}"' if scalar.kind == "string" else f"'{text}'"
 
 
@@ -134,35 +134,45 @@ def _bool(spec: FieldSpec, scalar: Scalar) -> bool:
 
 
 def _enum(spec: FieldSpec, scalar: Scalar) -> int:
-    known = ", ".join(spec.values)
     if scalar.kind == "word" and scalar.text in spec.values:
         return spec.values[scalar.text]
     if scalar.kind == "string":
         fix = "write it without quotes"
         if spec.enum == "V1LayerParameter.LayerType":
             fix = "quoted types belong in 'layer { }', not in 'layers { }'"
-        raise BadValue(f"{shown(scalar)} is no value of {spec.enum}", f"one of {known}", fix)
+        raise BadValue(f"{shown(scalar)} is no value of {spec.enum}", names_of(spec), fix)
     if re.fullmatch(r"-?[0-9]{1,10}", scalar.text) and int(scalar.text) in spec.values.values():
         return int(scalar.text)
     hint = closest(scalar.text, spec.values)
     fix = hint if hint.startswith("did you mean") else ""
-    raise BadValue(f"{shown(scalar)} is no value of {spec.enum}", f"one of {known}", fix)
+    raise BadValue(f"{shown(scalar)} is no value of {spec.enum}", names_of(spec), fix)
+
+
+def names_of(spec: FieldSpec) -> str:
+    """The values an enum field may have, for a message."""
+    return f"one of {', '.join(spec.values)}"
 
 
 def _text(spec: FieldSpec, scalar: Scalar) -> str:
-    if scalar.kind != "string":
-        raise BadValue(f"{shown(scalar)} is not in quotes", "a string in quotes", f'write "{scalar.text}"')
+    _check_quoted(spec, scalar)
     if not scalar.text.isascii():
         try:
             scalar.text.encode()
         except UnicodeEncodeError:
-            raise BadValue(f"{scalar.text!a} is not UTF-8", "a string in UTF-8") from None
+            raise BadValue(f"{shown(scalar)} is not UTF-8", "a string in UTF-8") from None
     return scalar.text
 
 
-def _bytes(spec: FieldSpec, scalar: Scalar) -> bytes:
+def _check_quoted(spec: FieldSpec, scalar: Scalar) -> None:
     if scalar.kind != "string":
-        raise BadValue(f"{shown(scalar)} is not in quotes", "a string in quotes", f'write "{scalar.text}"')
+        fix = f'write "{printable(scalar.text)}"'
+        if spec.name == "type" and scalar.text.isupper():
+            fix += ", unless this is meant to be 'layers { }', whose types are in capitals without quotes"
+        raise BadValue(f"{shown(scalar)} is not in quotes", "a string in quotes", fix)
+
+
+def _bytes(spec: FieldSpec, scalar: Scalar) -> bytes:
+    _check_quoted(spec, scalar)
     return scalar.text.encode("utf-8", "surrogateescape")
 
 
