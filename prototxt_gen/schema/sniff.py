@@ -35,10 +35,10 @@ def decode(data: bytes, file: str) -> str:
     """
     for signature, what in _SIGNATURES.items():
         if data.startswith(signature):
-            raise _refusal(what, file, _FIXES.get(what, ""))
+            raise _refusal(what, file, _FIXES.get(what, "check which file was given"))
     text = data.decode("utf-8-sig", "surrogateescape")
     if _CONTROL.search(text):
-        raise _refusal("a binary file, such as a .caffemodel", file)
+        raise _refusal("a binary file, such as a .caffemodel", file, "check which file was given")
     return text
 
 
@@ -46,11 +46,11 @@ def check_is_prototxt(text: str, kind: str, file: str) -> None:
     """Raise ParseError if a text is empty or plainly no prototxt; `kind` is what was wanted, as "a net"."""
     for pattern, what in _TEXTS:
         if pattern.match(text):
-            raise _refusal(what, file)
+            raise _refusal(what, file, "check which file was given")
     if not re.sub(r"#.*", "", text).strip():
         found = "the file has only comments" if text.strip() else "the file is empty"
         raise ParseError(Problem(found, f"{kind} in protobuf's text format", file=file))
 
 
-def _refusal(what: str, file: str, fix: str = "check which file was given") -> ParseError:
+def _refusal(what: str, file: str, fix: str) -> ParseError:
     return ParseError(Problem(f"this is {what}", "a prototxt (protobuf's text format)", fix, file=file))

@@ -11,8 +11,8 @@ from ..files import read_bytes
 from .dialect import DEFAULT, detect, other
 from .messages import message_class, message_names
 from .sniff import check_is_prototxt, decode
-from .syntax import Field, Scalar, Tree, parse_tree
-from .values import BadValue, FieldSpec, convert, fields_of
+from .syntax import Field, Scalar, Tree, parse_tree, printable
+from .values import BadValue, FieldSpec, convert, fields_of, names_of
 
 _LAYERS = ("LayerParameter", "V1LayerParameter", "V0LayerParameter")
 
@@ -111,9 +111,7 @@ class _Builder:
                 self.set(target, tree, value, spec, layer, path)
         for spec in specs.values():
             if spec.required and spec.name not in given:
-                self.add(
-                    tree, tree.at, f"the block has no '{spec.name}'", layer, path, expected="it is required"
-                )
+                self.add(tree, tree.at, "this required field is missing", layer, path + spec.name)
 
     def set(
         self, target: Any, tree: Tree, value: Scalar | Tree, spec: FieldSpec, layer: str, path: str
@@ -126,12 +124,12 @@ class _Builder:
             else:
                 child.SetInParent()
             if spec.message in _LAYERS:
-                self.fill(child, value, spec.message, value.first("name") or layer, "")
+                self.fill(child, value, spec.message, printable(value.first("name")) or layer, "")
             else:
                 self.fill(child, value, spec.message, layer, f"{path}{name}.")
             return
         if isinstance(value, Tree):
-            kind = f"one of {', '.join(spec.values)}" if spec.enum else f"one value ({spec.kind})"
+            kind = names_of(spec) if spec.enum else f"one value ({spec.kind})"
             self.add(tree, value.at, "a block", layer, path + name, expected=kind)
             return
         try:
