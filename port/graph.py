@@ -1,0 +1,241 @@
+"""A Caffe net as a graph: layers in order, every version of every blob, shapes; all problems found at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prototxt_gen.errors import NetError, Problems, closest
+from prototxt_gen.schema.text import Parsed, read_prototxt
+from prototxt_gen.schema.upgrade import upgrade_net
+
+from .layers import REGISTRY, BlobSpec, Context, Layer, Misfit, Shape, make_layer, show
+from .layers.base import as_shape, dialects
+from .netstate import NetState, kept_layers, phase_name
+
+
+@dataclass(eq=False)
+class Value:
+    """One version of a blob: an in-place layer makes a new one under the old blob name."""
+
+    blob: str  # Caffe's name
+    producer: str  # the layer that wrote this version; "" for a net input
+    shape: Shape | None = None
+    name: str = ""  # unique; the last version of a blob bears the blob's own name
+    consumers: int = 0
+    loss_weight: float = 0.0
+
+
+@dataclass(eq=False)
+class Node:
+    """One layer of the net, in file order."""
+
+    name: str
+    layer: Layer
+    bottoms: list[Value]
+    tops: list[Value]
+    message: Any
+    line: int = 0
+    specs: list[BlobSpec] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Graph:
+    """A net in one state: `inputs` come from the caller, `nodes` compute, `outputs` nobody consumes."""
+
+    name: str
+    dialect: str
+    reason: str
+    state: NetState
+    file: str
+    net: Any  # the upgraded, filtered NetParameter
+    inputs: list[Value] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    values: list[Value] = field(default_factory=list)
+
+    @property
+    def outputs(self) -> list[Value]:
+        """The blobs that no layer consumes, sorted by name as Caffe reports them."""
+        made = [v for node in self.nodes for v in node.tops] + self.inputs
+        return sorted({v.name: v for v in made if not v.consumers}.values(), key=lambda v: v.blob)
+
+    def blobs(self) -> dict[str, Value]:
+        """The last version of every blob, in the order in which the net first writes it."""
+        return {v.blob: v for v in self.values} | {v.blob: v for v in self.values if v.name == v.blob}
+
+    def node(self, name: str) -> Node:
+        """The first layer of a name, as Caffe finds it."""
+        return next(node for node in self.nodes if node.name == name)
+
+
+def load_graph(prototxt, *, phase="TEST", stages=(), level=0, dialect=None, faithful_bugs=False) -> Graph:
+    """Read a net file into a graph; raises ParseError or NetError with everything that is wrong."""
+    parsed = prototxt if isinstance(prototxt, Parsed) else read_prototxt(Path(prototxt), dialect=dialect)
+    return build_graph(parsed, NetState(phase, level, tuple(stages)), faithful_bugs)
+
+
+def build_graph(parsed: Parsed, state: NetState, faithful_bugs: bool = False) -> Graph:
+    """The graph of a parsed net in a state (Net::Init); raises NetError with all problems at once."""
+    with Problems(NetError, parsed.file) as problems:
+        message, _ = upgrade_net(parsed.message, parsed.dialect)
+        # Upgrading may put an Input layer first or drop padding layers: lines are kept by name.
+        known = {layer.name: line for layer, line in zip(_layers(parsed.message), parsed.lines, strict=False)}
+        lines = [known.get(layer.name, 0) for layer in message.layer]
+        kept = kept_layers(message, state, problems, lines)
+        net = type(message)()
+        net.CopyFrom(message)
+        del net.layer[:]
+        net.layer.extend(message.layer[i] for i in kept)
+        graph = Graph(net.name, parsed.dialect, parsed.reason, state, parsed.file, net)
+        _Builder(graph, problems, [lines[i] for i in kept], faithful_bugs).build()
+    return graph
+
+
+def _layers(message: Any) -> Any:
+    return message.layers if len(message.layers) else message.layer
+
+
+class _Builder:
+    """Connects layers and works out shapes; every complaint goes to `problems` with its place."""
+
+    def __init__(self, graph: Graph, problems: Problems, lines: list[int], faithful_bugs: bool):
+        self.graph, self.problems, self.lines = graph, problems, lines
+        self.faithful_bugs = faithful_bugs
+        self.current: dict[str, Value] = {}
+        self.broken: set[str] = set()  # blobs of layers that could not be made: no follow-up complaints
+
+    def build(self) -> None:
+        if not self.graph.net.layer:
+            self.problems.add(
+                f"no layer is left in phase {self.graph.state.phase}", fix="try the other phase, or other stages"
+            )
+        self._net_inputs()
+        for layer, line in zip(self.graph.net.layer, self.lines, strict=True):
+            self._add_layer(layer, line)
+        self._name_values()
+
+    def _net_inputs(self) -> None:
+        net = self.graph.net
+        dims = [tuple(net.input_dim[i : i + 4]) for i in range(0, len(net.input_dim), 4)]
+        shapes = [as_shape(s) for s in net.input_shape] or dims
+        if len(shapes) != len(net.input):
+            self.problems.add(
+                f"{len(net.input)} inputs and {len(shapes)} shapes",
+                expected="one input_shape, or four input_dim, for each input",
+                field="input_shape",
+            )
+        for i, blob in enumerate(net.input):
+            value = self._new_value(blob, "", shapes[i] if i < len(shapes) else None)
+            self.graph.inputs.append(value)
+
+    def _new_value(self, blob: str, producer: str, shape: Shape | None) -> Value:
+        value = Value(blob, producer, shape)
+        self.current[blob] = value
+        self.graph.values.append(value)
+        return value
+
+    def _add_layer(self, message: Any, line: int) -> None:
+        place = {"layer": message.name, "line": line}
+        bottoms = self._bottoms(message, place)
+        layer = self._layer(message, place)
+        if layer is None or bottoms is None or not self._tops_fit(message, place):
+            self.broken.update(message.top)
+            for blob in message.top:
+                self.current.setdefault(blob, Value(blob, message.name))
+            return
+        shapes, specs = self._shapes(layer, bottoms, place)
+        for value in bottoms:
+            value.consumers += 1
+        names = list(message.top) or ["(automatic)"] * len(shapes or ())
+        tops = [
+            self._new_value(blob, message.name, shapes[i] if shapes else None) for i, blob in enumerate(names)
+        ]
+        for i, value in enumerate(tops):
+            value.loss_weight = _loss_weight(message, layer, i)
+        node = Node(message.name, layer, bottoms, tops, message, line, specs)
+        if layer.kind == "data":
+            self.graph.inputs.extend(tops)
+        self.graph.nodes.append(node)
+
+    def _bottoms(self, message: Any, place: dict) -> list[Value] | None:
+        missing = [blob for blob in message.bottom if blob not in self.current]
+        for blob in missing:
+            self.problems.add(
+                f"the bottom '{blob}' is not made by any earlier layer",
+                fix=closest(blob, self.current) if self.current else "",
+                field="bottom",
+                **place,
+            )
+        if missing or self.broken.intersection(message.bottom):
+            return None
+        return [self.current[blob] for blob in message.bottom]
+
+    def _layer(self, message: Any, place: dict) -> Layer | None:
+        if message.type not in REGISTRY:
+            self.problems.add(f"the layer type '{message.type}' is unknown", fix=closest(message.type, REGISTRY), **place)
+            return None
+        only = dialects(REGISTRY[message.type])
+        if only and self.graph.dialect not in only:
+            found = f"the layer type '{message.type}' does not exist in the dialect '{self.graph.dialect}'"
+            fix = f"declare the dialect '{only[0]}' (this one: {self.graph.reason})"
+            self.problems.add(found, fix=fix, **place)
+            return None
+        phase = phase_name(message.phase) if message.HasField("phase") else self.graph.state.phase
+        tops = len(message.top) or (1 if REGISTRY[message.type].kind == "loss" else 0)
+        context = Context(
+            message.name, phase, self.graph.dialect, len(message.bottom), tops, self.faithful_bugs
+        )
+        try:
+            return make_layer(message, context)
+        except Misfit as misfit:
+            self.problems.add(**misfit.parts, **place)
+            return None
+
+    def _tops_fit(self, message: Any, place: dict) -> bool:
+        """In place means: the same name as the bottom at the same position, which nobody else has read."""
+        fits = True
+        for i, blob in enumerate(message.top):
+            in_place = i < len(message.bottom) and message.bottom[i] == blob
+            if blob in message.top[:i] or (blob in self.current and not in_place):
+                maker = self.current[blob].producer if blob in self.current else message.name
+                found = f"the top '{blob}' is already made by layer '{maker or 'input'}'"
+                self.problems.add(found, fix="give it another name", field="top", **place)
+                fits = False
+            elif in_place and self.current[blob].consumers:
+                found = f"'{blob}' is overwritten in place after another layer has read it"
+                self.problems.add(found, fix="give the top another name", field="top", **place)
+                fits = False
+        return fits
+
+    def _shapes(self, layer: Layer, bottoms: list[Value], place: dict):
+        shapes = [v.shape for v in bottoms]
+        if any(s is None for s in shapes):
+            return None, []
+        try:
+            return layer.top_shapes(*shapes), layer.blobs(*shapes)
+        except Misfit as misfit:
+            parts = dict(misfit.parts)
+            if bottoms:
+                parts["found"] += " (bottoms: " + ", ".join(f"{v.blob} {show(v.shape or ())}" for v in bottoms) + ")"
+            self.problems.add(**parts, **place)
+            return None, []
+
+    def _name_values(self) -> None:
+        last = {value.blob: value for value in self.graph.values}
+        taken = set(last)
+        for value in self.graph.values:
+            value.name = value.blob
+            if last[value.blob] is not value:
+                value.name = f"{value.blob}@{value.producer or 'input'}"
+                while value.name in taken:
+                    value.name += "'"
+                taken.add(value.name)
+
+
+def _loss_weight(message: Any, layer: Layer, index: int) -> float:
+    """The weight of a top in the net's loss: as written, else 1 for the first top of a loss layer."""
+    if index < len(message.loss_weight):
+        return message.loss_weight[index]
+    implicit = layer.kind == "loss" and index == 0 and layer.type != "SmoothL1Loss"
+    return 1.0 if implicit and not len(message.loss_weight) else 0.0

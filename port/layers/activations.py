@@ -1,0 +1,165 @@
+"""Element-wise layers with one bottom: one top of the same shape, no memory of neighbours."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .base import Layer, Misfit, register
+
+
+class _ElementWise(Layer):
+    """One bottom, one top of its shape."""
+
+    def top_shapes(self, x):
+        return (x,)
+
+
+@register
+class ReLU(_ElementWise):
+    """max(x, 0) + negative_slope * min(x, 0); gradient negative_slope at 0; semantics 1.13 (relu_layer)."""
+
+    type = "ReLU"
+    param = ("relu_param",)
+
+    negative_slope: float = 0.0
+    engine: str = "DEFAULT"
+
+    def reference(self, blobs, x):
+        return (np.maximum(x, 0) + self.negative_slope * np.minimum(x, 0),)
+
+    def forward(self, module, x):
+        return (F.leaky_relu(x, self.negative_slope) if self.negative_slope else F.relu(x),)
+
+    def onnx(self, graph, x):
+        return (graph.op("LeakyRelu", x, alpha=self.negative_slope) if self.negative_slope else graph.op("Relu", x),)
+
+
+@register
+class Sigmoid(_ElementWise):
+    """1 / (1 + exp(-x)); semantics 1.13 (sigmoid_layer)."""
+
+    type = "Sigmoid"
+    param = ("sigmoid_param",)
+
+    engine: str = "DEFAULT"
+
+    def reference(self, blobs, x):
+        return (0.5 * np.tanh(0.5 * x) + 0.5,)
+
+    def forward(self, module, x):
+        return (torch.sigmoid(x),)
+
+    def onnx(self, graph, x):
+        return (graph.op("Sigmoid", x),)
+
+
+class _Power(torch.autograd.Function):
+    """Caffe's gradient of (shift + scale * x)^power, with the shortcuts of power_layer's Backward."""
+
+    @staticmethod
+    def forward(ctx, x, power, scale, shift, constant):
+        ctx.fields = power, scale, shift
+        if constant is not None:
+            return torch.full_like(x, constant)
+        base = x * scale + shift
+        y = base if power == 1 else base.pow(power)
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        power, scale, shift = ctx.fields
+        if power * scale == 0:
+            return torch.zeros_like(grad), None, None, None, None
+        x, y = ctx.saved_tensors
+        if power == 1:
+            slope = scale
+        elif power == 2:
+            slope = 2 * scale * (scale * x + shift)
+        elif shift == 0:
+            slope = power * y / x  # 0 / 0 is NaN here as it is there
+        else:
+            slope = power * scale * y / (scale * x + shift)
+        return grad * slope, None, None, None, None
+
+
+@register
+class Power(_ElementWise):
+    """(shift + scale * x)^power; a constant where power * scale is 0; semantics 1.13 (power_layer)."""
+
+    type = "Power"
+    param = ("power_param",)
+
+    power: float = 1.0
+    scale: float = 1.0
+    shift: float = 0.0
+
+    @property
+    def constant(self) -> float | None:
+        """The value of every output when x does not matter."""
+        if self.power * self.scale != 0:
+            return None
+        return 1.0 if self.power == 0 else float(np.float64(self.shift) ** self.power)
+
+    def reference(self, blobs, x):
+        if self.constant is not None:
+            return (np.full(x.shape, self.constant),)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return ((self.shift + self.scale * x) ** self.power,)
+
+    def forward(self, module, x):
+        return (_Power.apply(x, self.power, self.scale, self.shift, self.constant),)
+
+    def onnx(self, graph, x):
+        if self.constant is not None:
+            value = graph.constant(np.array([self.constant], np.float32))
+            return (graph.op("Expand", value, graph.op("Shape", x)),)
+        if self.scale != 1:
+            x = graph.op("Mul", x, graph.constant(self.scale))
+        if self.shift != 0:
+            x = graph.op("Add", x, graph.constant(self.shift))
+        if self.power == 2:
+            return (graph.op("Mul", x, x),)
+        return (x if self.power == 1 else graph.op("Pow", x, graph.constant(self.power)),)
+
+
+@register
+class Dropout(_ElementWise):
+    """TRAIN: zero a share of the values and scale up the rest; TEST: nothing; semantics 1.13 (dropout_layer)."""
+
+    type = "Dropout"
+    param = ("dropout_param",)
+    onnx_note = "TEST phase only: ONNX draws no mask"
+
+    dropout_ratio: float = 0.5
+
+    def top_shapes(self, x):
+        if not 0 < self.dropout_ratio < 1:
+            raise Misfit(f"dropout_ratio {self.dropout_ratio:g}", "a number between 0 and 1", "dropout_ratio")
+        return (x,)
+
+    def reference(self, blobs, x):
+        if self.train:
+            raise Misfit("Dropout in TRAIN phase", "TEST phase: the reference draws no mask", "phase")
+        return (x.copy(),)
+
+    def forward(self, module, x):
+        return (F.dropout(x, self.dropout_ratio, training=self.train),)
+
+    def onnx(self, graph, x):
+        if self.train:
+            raise Misfit("Dropout in TRAIN phase", "TEST phase: ONNX draws no mask", "phase", "load with phase='TEST'")
+        return (x,)
+
+
+def power_of(base: float, field: str = "base") -> float:
+    """The natural logarithm of a base, -1 meaning e; raises Misfit for other values that are not positive."""
+    if base == -1:
+        return 1.0
+    if base <= 0:
+        raise Misfit(f"base {base:g}", "-1 (for e) or a number above 0", field)
+    return math.log(base)

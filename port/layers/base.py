@@ -1,0 +1,209 @@
+"""What a Caffe layer is: its fields and five rules, side by side, and the registry of all of them.
+
+A layer type is one class. Its dataclass fields are the schema's fields with the schema's defaults
+(`None`: the schema gives none, or whether the field was set matters). Its rules, always in this order:
+
+    top_shapes(*bottom_shapes)     shapes of the tops, integers only
+    blobs(*bottom_shapes)          its parameters and statistics, in Caffe's order
+    reference(blobs, *bottoms)     plain float64 NumPy: the oracle, sharing nothing with the torch rule
+    forward(module, *bottoms)      torch, with Caffe's gradient
+    onnx(graph, *bottoms)          ONNX nodes
+
+A rule that meets something Caffe forbids raises `Misfit`; the graph adds file, line and layer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
+
+import numpy as np
+
+from prototxt_gen.schema import DIALECTS, descriptor, is_repeated
+from prototxt_gen.schema.dialect import LAYER_TYPES
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..onnx_builder import OnnxGraph
+
+Shape = tuple[int, ...]
+Array = np.ndarray
+
+FLT_MAX = float(np.finfo(np.float32).max)
+FLT_MIN = float(np.finfo(np.float32).tiny)
+
+RULES = ("top_shapes", "reference", "forward", "onnx")
+KINDS = ("computing", "loss", "metric", "data", "host-only")
+
+
+class Misfit(Exception):
+    """A layer's short complaint: what was found, what was expected, in which field, and the way out."""
+
+    def __init__(self, found: str, expected: str = "", field: str = "", fix: str = ""):
+        super().__init__(found)
+        self.parts = {"found": found, "expected": expected, "field": field, "fix": fix}
+
+
+@dataclass(frozen=True)
+class BlobSpec:
+    """One parameter or statistic of a layer: attribute name, shape, and what it starts as."""
+
+    name: str
+    shape: Shape
+    filler: Any = 0.0  # a FillerParameter message, or a constant
+    statistic: bool = False  # moved by forward, never by the solver
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a layer stands: what its rules may depend on besides its own fields and bottoms."""
+
+    name: str = ""
+    phase: str = "TEST"
+    dialect: str = "bvlc"
+    bottoms: int = 1
+    tops: int = 1
+    faithful_bugs: bool = False
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """Base of all layer types; see the module's text for the rules. Every subclass becomes a dataclass."""
+
+    type: ClassVar[str] = ""
+    param: ClassVar[tuple[str, ...]] = ()  # fields of LayerParameter that hold this type's fields
+    kind: ClassVar[str] = "computing"
+    bottom_count: ClassVar[tuple[int, int | None]] = (1, 1)  # least and most; None: any number
+    top_count: ClassVar[tuple[int, int | None]] = (1, 1)
+    no_gradient: ClassVar[tuple[int, ...]] = ()  # bottoms that never get a gradient
+    onnx_note: ClassVar[str] = ""  # what the ONNX form leaves out
+
+    at: Context = Context()
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, kw_only=True)(cls)
+
+    def blobs(self, *bottoms: Shape) -> list[BlobSpec]:
+        return []
+
+    def top_shapes(self, *bottoms: Shape) -> tuple[Shape, ...]:
+        raise NotImplementedError
+
+    def reference(self, blobs: list[Array], *bottoms: Array) -> tuple[Array, ...]:
+        raise NotImplementedError
+
+    def forward(self, module: Any, *bottoms: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        raise NotImplementedError
+
+    def onnx(self, graph: OnnxGraph, *bottoms: str) -> tuple[str, ...]:
+        raise NotImplementedError
+
+    def multiply_adds(self, bottoms: list[Shape], tops: list[Shape]) -> int:
+        """Multiply-adds of one forward pass (0 for layers without weights, as is customary)."""
+        return 0
+
+    @property
+    def train(self) -> bool:
+        return self.at.phase == "TRAIN"
+
+
+REGISTRY: dict[str, type[Layer]] = {}
+
+
+def register(cls: type[Layer]) -> type[Layer]:
+    """Class decorator: enter a layer type; a duplicate or incomplete one fails at import."""
+    if not cls.type or cls.type in REGISTRY:
+        raise TypeError(f"{cls.__name__}: layer type '{cls.type}' is empty or registered already")
+    missing = [rule for rule in RULES if getattr(cls, rule) is getattr(Layer, rule)]
+    if missing or cls.kind not in KINDS:
+        raise TypeError(f"{cls.__name__}: kind '{cls.kind}', rules missing: {', '.join(missing) or 'none'}")
+    REGISTRY[cls.type] = cls
+    return cls
+
+
+def dialects(cls: type[Layer]) -> tuple[str, ...]:
+    """The dialects in which a layer type exists."""
+    return tuple(d for d in DIALECTS if cls.type in LAYER_TYPES[d])
+
+
+def field_names(cls: type[Layer]) -> set[str]:
+    """The schema fields that a layer type takes."""
+    return {f.name for f in dataclasses.fields(cls)} - {"at"}
+
+
+def _value(message: Any, field: Any) -> Any:
+    value = getattr(message, field.name)
+    if field.enum_type is not None:
+        names = field.enum_type.values_by_number
+        return tuple(names[v].name for v in value) if is_repeated(field) else names[value].name
+    return tuple(value) if is_repeated(field) else value
+
+
+def set_fields(message: Any, param: Iterable[str]) -> dict[str, Any]:
+    """The fields that a LayerParameter sets within the given `*_param` messages, as Python values."""
+    values = {}
+    for name in param:
+        if name in message.DESCRIPTOR.fields_by_name and message.HasField(name):
+            values.update({f.name: _value(getattr(message, name), f) for f, _ in getattr(message, name).ListFields()})
+    return values
+
+
+def make_layer(message: Any, context: Context) -> Layer:
+    """The layer that a LayerParameter describes; raises Misfit for a field that the type does not take."""
+    cls = REGISTRY[message.type]
+    values = set_fields(message, cls.param)
+    unknown = set(values) - field_names(cls)
+    if unknown:
+        raise Misfit(f"the field is not supported for {cls.type}", field=", ".join(sorted(unknown)))
+    check_count("bottom", context.bottoms, cls.bottom_count)
+    check_count("top", context.tops, cls.top_count)
+    return cls(at=context, **values)
+
+
+def check_count(what: str, count: int, allowed: tuple[int, int | None]) -> None:
+    """Raise Misfit unless a layer has as many bottoms or tops as its type takes."""
+    least, most = allowed
+    if count < least or (most is not None and count > most):
+        wanted = str(least) if most == least else f"{least} or more" if most is None else f"{least} to {most}"
+        raise Misfit(f"{count} {what}s", f"{wanted}", field=what)
+
+
+def canonical_axis(axis: int, rank: int, field: str = "axis") -> int:
+    """A Caffe axis (negative: from the end) as a plain index; raises Misfit when out of range."""
+    if not -rank <= axis < rank:
+        raise Misfit(f"axis {axis} of a blob with {rank} axes", f"{-rank} to {rank - 1}", field)
+    return axis % rank
+
+
+def schema_default(param: str, field: str, dialect: str) -> Any:
+    """The default that the schema gives a field (None when it gives none)."""
+    message = descriptor("LayerParameter", dialect).fields_by_name[param].message_type
+    found = message.fields_by_name[field]
+    if is_repeated(found):
+        return ()
+    if not found.has_default_value:
+        return None
+    if found.enum_type is not None:
+        return found.enum_type.values_by_number[found.default_value].name
+    return found.default_value
+
+
+def as_shape(message: Any) -> Shape:
+    """A BlobShape message as a tuple."""
+    return tuple(int(d) for d in message.dim)
+
+
+def same_shape(shapes: Iterable[Shape]) -> None:
+    """Raise Misfit unless all bottoms have one shape."""
+    shapes = list(shapes)
+    if any(s != shapes[0] for s in shapes):
+        raise Misfit("bottoms of different shapes: " + ", ".join(map(show, shapes)), "equal shapes", "bottom")
+
+
+def show(shape: Shape) -> str:
+    """A shape as people write it: 1x3x224x224, and () for a scalar."""
+    return "x".join(map(str, shape)) if shape else "()"

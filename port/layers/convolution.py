@@ -1,0 +1,184 @@
+"""Convolution and Deconvolution: any number of spatial axes, groups, dilation, several bottoms."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .base import BlobSpec, Layer, Misfit, canonical_axis, register, same_shape
+from .spatial import conv_extent, end_pad, offsets, padded, per_axis, require, window
+
+_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+
+class _Convolving(Layer):
+    """What both directions share: the fields of `convolution_param` and how they are read."""
+
+    param = ("convolution_param",)
+    bottom_count = top_count = (1, None)
+
+    num_output: int | None = None
+    bias_term: bool = True
+    pad: Any = ()
+    kernel_size: Any = ()
+    stride: Any = ()
+    dilation: tuple[int, ...] = ()
+    pad_h: int | None = None
+    pad_w: int | None = None
+    kernel_h: int | None = None
+    kernel_w: int | None = None
+    stride_h: int | None = None
+    stride_w: int | None = None
+    group: int = 1
+    weight_filler: Any = 0.0
+    bias_filler: Any = 0.0
+    engine: str = "DEFAULT"
+    axis: int = 1
+    force_nd_im2col: bool = False
+
+    def channel_axis(self, shape) -> int:
+        if self.at.dialect == "srn" and len(shape) != 4:
+            raise Misfit(f"an input with {len(shape)} axes", "4 axes: the fork has 2-D convolution only", "bottom")
+        return canonical_axis(self.axis, len(shape))
+
+    def sizes(self, axes: int):
+        """kernel, stride, pad and dilation, one number per spatial axis."""
+        kernel = per_axis("kernel_size", self.kernel_size, self.kernel_h, self.kernel_w, axes, None if axes else 1)
+        stride = per_axis("stride", self.stride, self.stride_h, self.stride_w, axes, 1)
+        pad = per_axis("pad", self.pad, self.pad_h, self.pad_w, axes, 0)
+        dilation = per_axis("dilation", self.dilation, None, None, axes, 1)
+        require("kernel_size", kernel, 1)
+        require("stride", stride, 1)
+        require("dilation", dilation, 1)
+        return kernel, stride, pad, dilation
+
+    def checked(self, bottoms):
+        """Channel axis and sizes of one bottom; raises Misfit for what Caffe refuses."""
+        if self.at.bottoms != self.at.tops:
+            raise Misfit(f"{self.at.bottoms} bottoms and {self.at.tops} tops", "as many tops as bottoms", "top")
+        same_shape(bottoms)
+        axis = self.channel_axis(bottoms[0])
+        channels, outputs = bottoms[0][axis], self.num_output
+        if not outputs:
+            raise Misfit("no num_output, or 0", "1 or more", "num_output")
+        if self.group < 1 or channels % self.group or outputs % self.group:
+            raise Misfit(
+                f"group {self.group} with {channels} input channels and num_output {outputs}",
+                "a group that divides both",
+                "group",
+            )
+        return axis, self.sizes(len(bottoms[0]) - axis - 1)
+
+    def with_bias(self, weight: tuple[int, ...]) -> list[BlobSpec]:
+        specs = [BlobSpec("weight", weight, self.weight_filler)]
+        if self.bias_term:
+            specs.append(BlobSpec("bias", (self.num_output or 0,), self.bias_filler))
+        return specs
+
+    def each(self, apply, blobs, bottoms):
+        """Apply to every bottom with its leading axes joined into one, and put them back."""
+        weight, bias = blobs[0], blobs[1] if self.bias_term else None
+        tops = []
+        for x in bottoms:
+            axis, sizes = self.checked([tuple(x.shape)])
+            y = apply(x.reshape(-1, *x.shape[axis:]), weight, bias, *sizes)
+            tops.append(y.reshape(*x.shape[:axis], *y.shape[1:]))
+        return tuple(tops)
+
+    def onnx_each(self, graph, op, bottoms, pads_of):
+        """One ONNX node per bottom, between reshapes where the channel axis is not 1 or there is no spatial axis."""
+        tops = []
+        for x in bottoms:
+            shape = graph.shape(x)
+            axis, (kernel, stride, pad, dilation) = self.checked([shape])
+            spatial = shape[axis + 1 :]
+            plain = axis == 1 and spatial
+            if not spatial:  # a window of one cell on one made-up axis
+                spatial, kernel, stride, pad, dilation = (1,), (1,), (1,), (0,), (1,)
+            weight = graph.blob(0, None if len(shape) > axis + 1 else (*graph.blob_shape(0), 1))
+            inner = x if plain else graph.reshape(x, (-1, shape[axis], *spatial))
+            y = graph.op(
+                op,
+                inner,
+                weight,
+                *([graph.blob(1)] if self.bias_term else []),
+                kernel_shape=kernel,
+                strides=stride,
+                dilations=dilation,
+                group=self.group,
+                **pads_of(spatial, kernel, stride, pad, dilation),
+            )
+            tops.append(y if plain else graph.like_top(y, len(tops)))
+        return tuple(tops)
+
+    def multiply_adds(self, bottoms, tops):
+        """Weights of one output cell times output cells."""
+        axis, (kernel, *_) = self.checked(bottoms[:1])
+        return sum(prod(top) * bottoms[0][axis] // self.group * prod(kernel) for top in tops)
+
+
+@register
+class Convolution(_Convolving):
+    """Cross-correlation with zero padding; semantics 1.1 (base_conv_layer, conv_layer)."""
+
+    type = "Convolution"
+
+    def top_shapes(self, *bottoms):
+        axis, sizes = self.checked(bottoms)
+        spatial = tuple(map(conv_extent, bottoms[0][axis + 1 :], *sizes))
+        if any(extent < 1 for extent in spatial):
+            raise Misfit(
+                f"an input of {'x'.join(map(str, bottoms[0][axis + 1 :]))} that the kernel does not fit into",
+                "an input (with its padding) at least as large as the kernel",
+                "kernel_size",
+            )
+        return tuple((*b[:axis], self.num_output or 0, *spatial) for b in bottoms)
+
+    def blobs(self, *bottoms):
+        axis, (kernel, *_) = self.checked(bottoms)
+        return self.with_bias((self.num_output or 0, bottoms[0][axis] // self.group, *kernel))
+
+    def reference(self, blobs, *bottoms):
+        def apply(x, weight, bias, kernel, stride, pad, dilation):
+            out = tuple(map(conv_extent, x.shape[2:], kernel, stride, pad, dilation))
+            x = padded(x, pad, tuple(map(end_pad, x.shape[2:], out, kernel, stride, pad, dilation)))
+            x = x.reshape(x.shape[0], self.group, -1, *x.shape[2:])
+            weight = weight.reshape(self.group, -1, *weight.shape[1:])
+            y = np.zeros((x.shape[0], self.group, weight.shape[1], prod(out)))
+            for at in offsets(kernel):
+                cells = x[(..., *window(at, out, stride, dilation))]
+                y += weight[(..., *at)] @ cells.reshape(*cells.shape[:3], -1)
+            y = y.reshape(x.shape[0], -1, *out)
+            return y if bias is None else y + bias.reshape(-1, *[1] * len(out))
+
+        return self.each(apply, blobs, bottoms)
+
+    def forward(self, module, *bottoms):
+        def apply(x, weight, bias, kernel, stride, pad, dilation):
+            axes = len(kernel)
+            if axes == 0:
+                return apply(x[..., None], weight[..., None], bias, (1,), (1,), (0,), (1,))[..., 0]
+            if axes not in _CONV:
+                raise Misfit(f"{axes} spatial axes", "at most 3 in PyTorch and ONNX", "bottom")
+            out = tuple(map(conv_extent, x.shape[2:], kernel, stride, pad, dilation))
+            ends = tuple(map(end_pad, x.shape[2:], out, kernel, stride, pad, dilation))
+            if any(e > p for e, p in zip(ends, pad, strict=True)):
+                # Caffe's truncating division lets a kernel reach past the padding; torch would refuse
+                x = F.pad(x, [n for p, e in zip(pad[::-1], ends[::-1], strict=True) for n in (p, e)])
+                pad = (0,) * axes
+            return _CONV[axes](x, weight, bias, stride, pad, dilation, self.group)
+
+        return self.each(apply, module.blobs, bottoms)
+
+    def onnx(self, graph, *bottoms):
+        def pads(spatial, kernel, stride, pad, dilation):
+            out = tuple(map(conv_extent, spatial, kernel, stride, pad, dilation))
+            ends = tuple(map(end_pad, spatial, out, kernel, stride, pad, dilation))
+            return {"pads": (*pad, *map(max, ends, pad))}
+
+        return self.onnx_each(graph, "Conv", bottoms, pads)

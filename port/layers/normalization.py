@@ -1,0 +1,164 @@
+"""BatchNorm (BVLC: statistics only) and BN (the fork: statistics and affine map in one layer)."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+
+from .base import BlobSpec, Layer, Misfit, register
+
+
+def _per_channel(values: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return values.reshape(1, -1, *[1] * (x.ndim - 2))
+
+
+def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and biased variance of every channel."""
+    axes = (0, *range(2, x.ndim))
+    mean = x.mean(axes)
+    return mean, ((x - _per_channel(mean, x)) ** 2).mean(axes)
+
+
+def _normalised(x, weight, bias, eps: float):
+    """Batch-normalised x with its mean and unbiased variance (biased where a channel has one value)."""
+    mean, variance = x.new_empty(x.shape[1]), x.new_empty(x.shape[1])
+    y = torch.batch_norm(x, weight, bias, mean.zero_(), variance.zero_(), True, 1.0, eps, False)
+    if x.numel() == x.shape[1]:
+        variance.zero_()  # torch divides by m - 1 = 0
+    return y, mean, variance
+
+
+def _onnx_moments(graph, x):
+    """Nodes for mean and biased variance of every channel, kept as 1 x C x 1 ..."""
+    axes = (0, *range(2, len(graph.shape(x))))
+    mean = graph.reduce("ReduceMean", x, axes, keep=True)
+    centred = graph.op("Sub", x, mean)
+    return centred, graph.reduce("ReduceMean", graph.op("Mul", centred, centred), axes, keep=True)
+
+
+@register
+class BatchNorm(Layer):
+    """Normalise each channel; blobs: sums of mean and variance and their weight; semantics 1.6 (batch_norm_layer)."""
+
+    type = "BatchNorm"
+    param = ("batch_norm_param",)
+
+    use_global_stats: bool | None = None
+    moving_average_fraction: float = 0.999
+    eps: float = 1e-5
+
+    @property
+    def stored(self) -> bool:
+        """Whether the stored statistics are used."""
+        return not self.train if self.use_global_stats is None else self.use_global_stats
+
+    def top_shapes(self, x):
+        if len(x) < 2:
+            raise Misfit(f"an input with {len(x)} axes", "2 or more: channels are axis 1", "bottom")
+        return (x,)
+
+    def blobs(self, x):
+        names = ("mean", x[1]), ("variance", x[1]), ("count", 1)
+        return [BlobSpec(name, (size,), statistic=True) for name, size in names]
+
+    def reference(self, blobs, x):
+        if self.stored:
+            factor = 0.0 if blobs[2][0] == 0 else 1 / blobs[2][0]
+            mean, variance = blobs[0] * factor, blobs[1] * factor
+        else:
+            mean, variance = _moments(x)
+            m = prod(x.shape) // x.shape[1]
+            blobs[2][...] = self.moving_average_fraction * blobs[2] + 1
+            blobs[0][...] = self.moving_average_fraction * blobs[0] + mean
+            blobs[1][...] = self.moving_average_fraction * blobs[1] + variance * (m / (m - 1) if m > 1 else 1)
+        return ((x - _per_channel(mean, x)) / np.sqrt(_per_channel(variance, x) + self.eps),)
+
+    def forward(self, module, x):
+        sums = module.blobs
+        if self.stored:
+            factor = torch.where(sums[2] == 0, 0.0, 1 / sums[2])
+            return (torch.batch_norm(x, None, None, sums[0] * factor, sums[1] * factor, False, 0.0, self.eps, False),)
+        y, mean, variance = _normalised(x, None, None, self.eps)
+        with torch.no_grad():
+            for blob, new in zip(sums, (mean, variance, 1.0), strict=True):
+                blob.mul_(self.moving_average_fraction).add_(new)
+        return (y,)
+
+    def onnx(self, graph, x):
+        if not self.stored:
+            centred, variance = _onnx_moments(graph, x)
+            return (graph.op("Div", centred, graph.op("Sqrt", graph.op("Add", variance, graph.constant(self.eps)))),)
+        mean, variance, count = (graph.blob_value(i).astype(np.float64) for i in range(3))
+        factor = 0.0 if count[0] == 0 else 1 / count[0]
+        ones, zeros = np.ones_like(mean), np.zeros_like(mean)
+        named = {"scale": ones, "shift": zeros, "mean": mean * factor, "variance": variance * factor}
+        inputs = [graph.constant(value, name=name) for name, value in named.items()]
+        return (graph.op("BatchNormalization", x, *inputs, epsilon=self.eps),)
+
+
+@register
+class BN(Layer):
+    """The fork's normalisation with slope and bias; blobs are 1 x C; semantics 1.8 (bn_layer)."""
+
+    type = "BN"
+    param = ("bn_param",)
+
+    slope_filler: Any = 0.0
+    bias_filler: Any = 0.0
+    momentum: float = 0.9
+    eps: float = 1e-5
+    frozen: bool = False
+    engine: str = "DEFAULT"
+
+    @property
+    def stored(self) -> bool:
+        """Whether the running statistics are used."""
+        return self.frozen or not self.train
+
+    def top_shapes(self, x):
+        if not 2 <= len(x) <= 4:
+            raise Misfit(f"an input with {len(x)} axes", "2 to 4: the fork's BN knows N, C, H, W only", "bottom")
+        return (x,)
+
+    def blobs(self, x):
+        shape = (1, x[1])
+        return [
+            BlobSpec("slope", shape, self.slope_filler),
+            BlobSpec("bias", shape, self.bias_filler),
+            BlobSpec("mean", shape, 0.0, statistic=True),
+            BlobSpec("variance", shape, 1.0 if self.frozen else 0.0, statistic=True),
+        ]
+
+    def reference(self, blobs, x):
+        slope, bias, mean, variance = (_per_channel(blob, x) for blob in blobs)
+        if not self.stored:
+            batch_mean, batch_variance = _moments(x)
+            mean, variance = _per_channel(batch_mean, x), _per_channel(batch_variance, x)
+            blobs[2][...] = self.momentum * blobs[2] + (1 - self.momentum) * batch_mean
+            blobs[3][...] = self.momentum * blobs[3] + (1 - self.momentum) * batch_variance
+        return (slope * (x - mean) / np.sqrt(variance + self.eps) + bias,)
+
+    def forward(self, module, x):
+        slope, bias, mean, variance = (blob.reshape(-1) for blob in module.blobs)
+        if self.stored:
+            if self.frozen:  # only the bottom's gradient is computed
+                slope, bias = slope.detach(), bias.detach()
+            return (torch.batch_norm(x, slope, bias, mean, variance, False, 0.0, self.eps, False),)
+        y, batch_mean, batch_variance = _normalised(x, slope, bias, self.eps)
+        m = x.numel() // x.shape[1]
+        with torch.no_grad():  # the running average takes the biased variance
+            mean.lerp_(batch_mean, 1 - self.momentum)
+            variance.lerp_(batch_variance * ((m - 1) / m), 1 - self.momentum)
+        return (y,)
+
+    def onnx(self, graph, x):
+        slope, bias, mean, variance = (graph.blob(i, (-1,)) for i in range(4))
+        if self.stored:
+            return (graph.op("BatchNormalization", x, slope, bias, mean, variance, epsilon=self.eps),)
+        centred, spread = _onnx_moments(graph, x)
+        y = graph.op("Div", centred, graph.op("Sqrt", graph.op("Add", spread, graph.constant(self.eps))))
+        column = (1, -1, *[1] * (len(graph.shape(x)) - 2))
+        return (graph.op("Add", graph.op("Mul", y, graph.blob(0, column)), graph.blob(1, column)),)

@@ -1,0 +1,194 @@
+"""Pooling: maximum, average or random choice over windows; the number of windows rounds up."""
+
+from __future__ import annotations
+
+from math import ceil, prod
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .base import FLT_MAX, FLT_MIN, Layer, Misfit, register
+from .spatial import end_pad, offsets, padded, per_axis, require, window
+
+
+def pool_extent(length: int, kernel: int, stride: int, pad: int, clip: bool, floor: bool) -> int:
+    """Number of windows along one axis; `clip`: some axis is padded, so no window may start in the end pad."""
+    ratio = float(np.float32(length + 2 * pad - kernel) / np.float32(stride))
+    out = int(np.floor(ratio) if floor else ceil(ratio)) + 1
+    return out - 1 if clip and (out - 1) * stride >= length + pad else out
+
+
+def divisors(length: int, out: int, kernel: int, stride: int, pad: int) -> np.ndarray:
+    """Cells that each average window counts: those up to the padded border, padding included."""
+    start = np.arange(out) * stride - pad
+    return np.minimum(start + kernel, length + pad) - start
+
+
+@register
+class Pooling(Layer):
+    """MAX, AVE or STOCHASTIC pooling of an N x C x H x W blob; semantics 1.3 (pooling_layer)."""
+
+    type = "Pooling"
+    param = ("pooling_param",)
+    top_count = (1, 2)
+
+    pool: str = "MAX"
+    pad: int | None = 0
+    pad_h: int | None = 0
+    pad_w: int | None = 0
+    kernel_size: int | None = None
+    kernel_h: int | None = None
+    kernel_w: int | None = None
+    stride: int | None = 1
+    stride_h: int | None = None
+    stride_w: int | None = None
+    engine: str = "DEFAULT"
+    global_pooling: bool = False
+    round_mode: str = "CEIL"
+
+    def windows(self, x):
+        """kernel, stride, pad and output extents for an input shape; raises Misfit as Caffe's CHECKs do."""
+        if len(x) != 4:
+            raise Misfit(f"an input with {len(x)} axes", "4 axes: N, C, H, W", "bottom")
+        stride = per_axis("stride", self.stride if self.stride_h is None else (), self.stride_h, self.stride_w, 2, 1)
+        pad = (self.pad_h or self.pad or 0, self.pad_w or self.pad or 0)
+        given = self.kernel_size is not None or self.kernel_h is not None or self.kernel_w is not None
+        if self.global_pooling:
+            if given or any(pad) or stride != (1, 1):
+                raise Misfit("global_pooling with a kernel, a pad or a stride", "none of them", "global_pooling")
+            kernel = tuple(x[2:])
+        else:
+            kernel = per_axis("kernel_size", self.kernel_size, self.kernel_h, self.kernel_w, 2, None)
+        require("kernel_size", kernel, 1)
+        require("stride", stride, 1)
+        if any(p >= k for p, k in zip(pad, kernel, strict=True)):
+            raise Misfit(f"pad {pad[0]}, {pad[1]} with kernel {kernel[0]}, {kernel[1]}", "a pad below the kernel", "pad")
+        if any(pad) and self.pool == "STOCHASTIC":
+            raise Misfit("a pad with STOCHASTIC pooling", "no pad", "pad")
+        if self.at.tops == 2 and self.pool != "MAX":
+            raise Misfit(f"a second top with {self.pool} pooling", "one top (the mask is MAX pooling's)", "top")
+        clip, floor = any(pad), self.round_mode == "FLOOR"
+        out = tuple(pool_extent(*axis, clip, floor) for axis in zip(x[2:], kernel, stride, pad, strict=True))
+        if any(o < 1 for o in out):
+            raise Misfit(f"an input of {x[2]}x{x[3]}, smaller than the window", "a larger input", "kernel_size")
+        return kernel, stride, pad, out
+
+    def top_shapes(self, x):
+        *_, out = self.windows(x)
+        return ((*x[:2], *out),) * self.at.tops
+
+    def ends(self, x):
+        kernel, stride, pad, out = self.windows(x)
+        return tuple(map(end_pad, x[2:], out, kernel, stride, pad))
+
+    def divisor(self, x) -> np.ndarray:
+        """Divisor of every average window, H' x W'."""
+        kernel, stride, pad, out = self.windows(x)
+        high, wide = map(divisors, x[2:], out, kernel, stride, pad)
+        return np.outer(high, wide).astype(np.float64)
+
+    def reference(self, blobs, x):
+        kernel, stride, pad, out = self.windows(x.shape)
+        if self.pool == "STOCHASTIC":
+            return (self._stochastic_reference(x, kernel, stride, out),)
+        fill = 0.0 if self.pool == "AVE" else -FLT_MAX
+        cells = padded(x, pad, self.ends(x.shape), fill)
+        if self.pool == "AVE":
+            total = sum(cells[(..., *window(at, out, stride, (1, 1)))] for at in offsets(kernel))
+            with np.errstate(invalid="ignore", divide="ignore"):
+                return (total / self.divisor(x.shape),)
+        best = np.full((*x.shape[:2], *out), -FLT_MAX)
+        where = np.full(best.shape, -1.0)
+        index = padded(np.arange(float(prod(x.shape[2:]))).reshape(x.shape[2:]), pad, self.ends(x.shape), -1.0)
+        for at in offsets(kernel):
+            seen = window(at, out, stride, (1, 1))
+            higher = cells[(..., *seen)] > best
+            best = np.where(higher, cells[(..., *seen)], best)
+            where = np.where(higher, index[seen], where)
+        return (best, where)[: self.at.tops]
+
+    def _stochastic_reference(self, x, kernel, stride, out):
+        if self.train:
+            raise Misfit("STOCHASTIC pooling in TRAIN phase", "a draw that no reference can repeat", "pool")
+        cells = padded(x, (0, 0), self.ends(x.shape))
+        seen = [cells[(..., *window(at, out, stride, (1, 1)))] for at in offsets(kernel)]
+        return sum(c * c for c in seen) / (sum(seen) + FLT_MIN)
+
+    def forward(self, module, x):
+        kernel, stride, pad, _ = self.windows(tuple(x.shape))
+        if self.pool == "STOCHASTIC":
+            return (self._stochastic(x, kernel, stride),)
+        ends = self.ends(tuple(x.shape))
+        sides = [pad[1], ends[1], pad[0], ends[0]]
+        if self.pool == "AVE":
+            if kernel == tuple(x.shape[2:]) and not any(sides):
+                return (x.mean((2, 3), keepdim=True),)
+            y = F.avg_pool2d(F.pad(x, sides) if any(sides) else x, kernel, stride, divisor_override=1)
+            return (y / torch.from_numpy(self.divisor(tuple(x.shape))).to(y),)
+        # Caffe starts from -FLT_MAX and takes only what is greater: NaN and -inf never win
+        cells = torch.nan_to_num(x, nan=-FLT_MAX, posinf=float("inf"), neginf=-FLT_MAX)
+        cells = F.pad(cells, sides, value=-FLT_MAX) if any(sides) else cells
+        if self.at.tops == 1:
+            return (F.max_pool2d(cells, kernel, stride),)
+        y, index = F.max_pool2d(cells, kernel, stride, return_indices=True)
+        width = cells.shape[3]
+        row, column = index // width - pad[0], index % width - pad[1]
+        inside = (row >= 0) & (row < x.shape[2]) & (column >= 0) & (column < x.shape[3])
+        return y, torch.where(inside, row * x.shape[3] + column, -1).to(x.dtype)
+
+    def _stochastic(self, x, kernel, stride):
+        ends = self.ends(tuple(x.shape))
+        x = F.pad(x, [0, ends[1], 0, ends[0]])
+        windows = x.unfold(2, kernel[0], stride[0]).unfold(3, kernel[1], stride[1]).flatten(-2)
+        if not self.train:
+            return windows.square().sum(-1) / (windows.sum(-1) + FLT_MIN)
+        running = windows.detach().cumsum(-1)
+        draw = torch.rand_like(running[..., :1]) * running[..., -1:]
+        chosen = (running >= draw).to(torch.uint8).argmax(-1, keepdim=True)
+        return windows.gather(-1, chosen)[..., 0]
+
+    def onnx(self, graph, x):
+        shape = graph.shape(x)
+        kernel, stride, pad, out = self.windows(shape)
+        ends = self.ends(shape)
+        if self.pool == "STOCHASTIC":
+            return (self._stochastic_onnx(graph, x, kernel, stride, ends),)
+        if self.pool == "AVE":
+            if kernel == shape[2:] and not any((*pad, *ends)):
+                return (graph.op("GlobalAveragePool", x),)
+            x = graph.pad(x, (0, 0, *pad), (0, 0, *ends), 0.0)
+            y = graph.op("AveragePool", x, kernel_shape=kernel, strides=stride)
+            with np.errstate(divide="ignore"):
+                factor = prod(kernel) / self.divisor(shape)
+            if (factor == 1).all():
+                return (y,)
+            return (graph.op("Mul", y, graph.constant(factor)),)
+        native = self.at.tops == 1 and all(e < k for e, k in zip(ends, kernel, strict=True))
+        if not native:  # a window with no cell of the image, or a mask counted in image coordinates
+            return self._max_onnx(graph, x, kernel, stride, pad, ends)
+        return (graph.op("MaxPool", x, kernel_shape=kernel, strides=stride, pads=(*pad, *ends)),)
+
+    def _max_onnx(self, graph, x, kernel, stride, pad, ends):
+        cells = graph.pad(x, (0, 0, *pad), (0, 0, *ends), -FLT_MAX)
+        if self.at.tops == 1:
+            return (graph.op("MaxPool", cells, kernel_shape=kernel, strides=stride),)
+        y, flat = graph.op("MaxPool", cells, kernel_shape=kernel, strides=stride, outputs=2)
+        _, _, high, wide = graph.shape(x)
+        padded_wide = wide + pad[1] + ends[1]
+        plane = (high + pad[0] + ends[0]) * padded_wide
+        flat = graph.op("Mod", flat, graph.constant(plane, np.int64))  # ONNX counts through all planes
+        row = graph.op("Sub", graph.op("Div", flat, graph.constant(padded_wide, np.int64)), graph.constant(pad[0], np.int64))
+        column = graph.op(
+            "Sub", graph.op("Mod", flat, graph.constant(padded_wide, np.int64)), graph.constant(pad[1], np.int64)
+        )
+        index = graph.op("Add", graph.op("Mul", row, graph.constant(wide, np.int64)), column)
+        return y, graph.op("Cast", index, to=1)
+
+    def _stochastic_onnx(self, graph, x, kernel, stride, ends):
+        if self.train:
+            raise Misfit("STOCHASTIC pooling in TRAIN phase", "TEST phase: ONNX draws nothing", "pool")
+        x = graph.pad(x, (0, 0, 0, 0), (0, 0, *ends), 0.0)
+        total = graph.op("AveragePool", x, kernel_shape=kernel, strides=stride)
+        squares = graph.op("AveragePool", graph.op("Mul", x, x), kernel_shape=kernel, strides=stride)
+        return graph.op("Div", squares, graph.op("Add", total, graph.constant(FLT_MIN / prod(kernel))))

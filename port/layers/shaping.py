@@ -1,0 +1,192 @@
+"""Layers that only rearrange: Reshape, Flatten, Concat, Slice, Split."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from .base import Layer, Misfit, as_shape, canonical_axis, register, show
+
+
+@register
+class Reshape(Layer):
+    """Replace some axes: 0 keeps an axis, one -1 takes what is left; semantics 1.11 (reshape_layer)."""
+
+    type = "Reshape"
+    param = ("reshape_param",)
+
+    shape: Any = None
+    axis: int = 0
+    num_axes: int = -1
+
+    def top_shapes(self, x):
+        start = self.axis if self.axis >= 0 else len(x) + self.axis + 1
+        end = len(x) if self.num_axes == -1 else start + self.num_axes
+        if not 0 <= start <= len(x) or self.num_axes < -1 or end > len(x):
+            raise Misfit(f"axis {self.axis}, num_axes {self.num_axes} on {show(x)}", "axes that exist", "axis")
+        dims = list(as_shape(self.shape)) if self.shape is not None else []
+        if dims.count(-1) > 1 or any(d < -1 for d in dims):
+            raise Misfit(f"dimensions {dims}", "numbers of 0 or more, at most one of them -1", "shape")
+        for i, dim in enumerate(dims):
+            if dim == 0:
+                if start + i >= end:
+                    raise Misfit(f"dim 0 copies axis {start + i}, which is not among those replaced", field="shape")
+                dims[i] = x[start + i]
+        if -1 in dims:
+            known = prod(x[:start]) * prod(x[end:]) * prod(d for d in dims if d != -1)
+            if not known or prod(x) % known:
+                raise Misfit(f"{prod(x)} values do not divide by the {known} given", field="shape")
+            dims[dims.index(-1)] = prod(x) // known
+        top = (*x[:start], *dims, *x[end:])
+        if prod(top) != prod(x):
+            raise Misfit(f"{show(x)} with {prod(x)} values as {show(top)} with {prod(top)}", "equal counts", "shape")
+        return (top,)
+
+    def reference(self, blobs, x):
+        return (x.reshape(self.top_shapes(x.shape)[0]),)
+
+    def forward(self, module, x):
+        return (x.reshape(self.top_shapes(tuple(x.shape))[0]),)
+
+    def onnx(self, graph, x):
+        return (graph.like_top(x, 0),)
+
+
+@register
+class Flatten(Layer):
+    """Join the axes from `axis` to `end_axis` into one; semantics 1.12 (flatten_layer)."""
+
+    type = "Flatten"
+    param = ("flatten_param",)
+
+    axis: int = 1
+    end_axis: int = -1
+
+    def top_shapes(self, x):
+        start, end = canonical_axis(self.axis, len(x)), canonical_axis(self.end_axis, len(x), "end_axis")
+        if start > end:
+            raise Misfit(f"axis {start} after end_axis {end}", "axis before end_axis", "axis")
+        return ((*x[:start], prod(x[start : end + 1]), *x[end + 1 :]),)
+
+    def reference(self, blobs, x):
+        return (x.reshape(self.top_shapes(x.shape)[0]),)
+
+    def forward(self, module, x):
+        return (x.reshape(self.top_shapes(tuple(x.shape))[0]),)
+
+    def onnx(self, graph, x):
+        return (graph.like_top(x, 0),)
+
+
+class _Joining(Layer):
+    """What Concat and Slice share: `axis`, or its deprecated unsigned twin."""
+
+    axis: int = 1
+    legacy: ClassVar[str] = ""  # name of the deprecated field
+
+    def along(self, rank: int) -> int:
+        old = getattr(self, self.legacy)
+        if old != 1 and self.axis != 1:
+            raise Misfit(f"both axis and {self.legacy}", "one of them", "axis")
+        return canonical_axis(self.axis if old == 1 else old, rank)
+
+
+@register
+class Concat(_Joining):
+    """Join blobs along an axis; semantics 1.10 (concat_layer)."""
+
+    type = "Concat"
+    param = ("concat_param",)
+    bottom_count = (1, None)
+    legacy = "concat_dim"
+
+    concat_dim: int = 1
+
+    def top_shapes(self, *bottoms):
+        if self.at.dialect == "srn" and len(bottoms) < 2:
+            raise Misfit("1 bottom", "2 or more in the fork", "bottom")
+        axis = self.along(len(bottoms[0]))
+        rest = {(*b[:axis], *b[axis + 1 :]) for b in bottoms}
+        if len(rest) > 1 or len({len(b) for b in bottoms}) > 1:
+            raise Misfit(", ".join(map(show, bottoms)), f"equal extents of all axes but {axis}", "bottom")
+        return ((*bottoms[0][:axis], sum(b[axis] for b in bottoms), *bottoms[0][axis + 1 :]),)
+
+    def reference(self, blobs, *bottoms):
+        return (np.concatenate(bottoms, self.along(bottoms[0].ndim)),)
+
+    def forward(self, module, *bottoms):
+        return (torch.cat(bottoms, self.along(bottoms[0].dim())),)
+
+    def onnx(self, graph, *bottoms):
+        return (graph.op("Concat", *bottoms, axis=self.along(len(graph.shape(bottoms[0])))),)
+
+
+@register
+class Slice(_Joining):
+    """Cut a blob along an axis at `slice_point`, or in equal parts; semantics 1.10 (slice_layer)."""
+
+    type = "Slice"
+    param = ("slice_param",)
+    top_count = (1, None)
+    legacy = "slice_dim"
+
+    slice_point: tuple[int, ...] = ()
+    slice_dim: int = 1
+
+    def parts(self, x) -> tuple[int, tuple[int, ...]]:
+        """Axis and extent of every top along it."""
+        if self.at.dialect == "srn" and self.at.tops < 2:
+            raise Misfit("1 top", "2 or more in the fork", "top")
+        axis, tops = self.along(len(x)), self.at.tops
+        if not self.slice_point:
+            if x[axis] % tops:
+                raise Misfit(f"an extent of {x[axis]} in {tops} equal parts", "a multiple", "slice_point")
+            return axis, (x[axis] // tops,) * tops
+        if len(self.slice_point) != tops - 1:
+            raise Misfit(f"{len(self.slice_point)} slice points for {tops} tops", str(tops - 1), "slice_point")
+        edges = (0, *self.slice_point, x[axis])
+        sizes = tuple(b - a for a, b in zip(edges, edges[1:], strict=False))
+        if any(s <= 0 for s in sizes):
+            raise Misfit(f"slice points {self.slice_point} of an extent of {x[axis]}", "rising, inside", "slice_point")
+        return axis, sizes
+
+    def top_shapes(self, x):
+        axis, sizes = self.parts(x)
+        return tuple((*x[:axis], size, *x[axis + 1 :]) for size in sizes)
+
+    def reference(self, blobs, x):
+        axis, sizes = self.parts(x.shape)
+        return tuple(np.split(x, np.cumsum(sizes)[:-1], axis))
+
+    def forward(self, module, x):
+        axis, sizes = self.parts(tuple(x.shape))
+        return tuple(torch.split(x, list(sizes), axis))
+
+    def onnx(self, graph, x):
+        axis, sizes = self.parts(graph.shape(x))
+        if len(sizes) == 1:
+            return (x,)
+        return graph.op("Split", x, graph.constant(sizes, np.int64), axis=axis, outputs=len(sizes))
+
+
+@register
+class Split(Layer):
+    """Copies of one blob; their gradients add up; semantics 1.16 (split_layer)."""
+
+    type = "Split"
+    top_count = (1, None)
+
+    def top_shapes(self, x):
+        return (x,) * self.at.tops
+
+    def reference(self, blobs, x):
+        return (x,) * self.at.tops
+
+    def forward(self, module, x):
+        return (x,) * self.at.tops
+
+    def onnx(self, graph, x):
+        return (x,) * self.at.tops

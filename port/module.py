@@ -1,0 +1,197 @@
+"""A graph as a torch.fx.GraphModule: submodules bear layer names, nodes bear blob names."""
+
+from __future__ import annotations
+
+import keyword
+import operator
+import re
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from prototxt_gen.errors import NetError, Problem, Problems, closest
+
+from .fillers import fill
+from .graph import Graph, Node, Value
+from .layers import Layer, Misfit, show
+
+
+class LayerModule(nn.Module):
+    """One Caffe layer: its blobs as parameters and buffers under their own names, its torch rule as forward."""
+
+    def __init__(self, node: Node):
+        super().__init__()
+        self.layer: Layer = node.layer
+        self.layer_name = node.name
+        self.specs = node.specs
+
+    def set_blob(self, index: int, tensor: torch.Tensor, lr_mult: float = 1.0) -> None:
+        """Give blob `index` its tensor; statistics become buffers, a parameter with lr_mult 0 needs no gradient."""
+        spec = self.specs[index]
+        if spec.statistic:
+            self.register_buffer(spec.name, tensor)
+        elif isinstance(tensor, nn.Parameter):
+            self.register_parameter(spec.name, tensor)
+        else:
+            self.register_parameter(spec.name, nn.Parameter(tensor, requires_grad=lr_mult != 0))
+
+    @property
+    def blobs(self) -> list[torch.Tensor]:
+        """Parameters and statistics in Caffe's order."""
+        return [getattr(self, spec.name) for spec in self.specs]
+
+    def forward(self, *bottoms: torch.Tensor) -> Any:
+        try:
+            tops = self.layer.forward(self, *bottoms)
+        except Misfit as misfit:
+            shapes = ", ".join(show(tuple(b.shape)) for b in bottoms)
+            parts = dict(misfit.parts)
+            parts["found"] += f" (bottoms: {shapes})"
+            raise NetError(Problem(layer=self.layer_name, **parts)) from None
+        return tops[0] if len(tops) == 1 else tops
+
+    def extra_repr(self) -> str:
+        sizes = ", ".join(f"{s.name} {show(s.shape)}" for s in self.specs)
+        return f"{self.layer.type}: {sizes}" if sizes else self.layer.type
+
+
+class CaffeNet(fx.GraphModule):
+    """A Caffe net in PyTorch; call it with its input blobs by name, get a dict of its output blobs."""
+
+    caffe: Graph
+    input_names: dict[str, str]  # blob -> placeholder
+    modules_by_layer: dict[str, str]  # layer -> submodule path
+
+    def __call__(self, *args: torch.Tensor, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        names = self.__dict__.get("input_names", {})
+        problems = Problems(NetError, self.__dict__["caffe"].file) if "caffe" in self.__dict__ else Problems(NetError)
+        for name in inputs:
+            if name not in names:
+                problems.add(f"the net has no input '{name}'", fix=closest(name, names))
+        for name in list(names)[len(args) :]:
+            if name not in inputs:
+                problems.add(f"the input '{name}' is missing", expected="inputs: " + ", ".join(names))
+        problems.raise_if_any()
+        return super().__call__(*args, **{names[name]: value for name, value in inputs.items()})
+
+    def layer(self, name: str) -> LayerModule:
+        """The submodule of a layer, by the layer's exact name."""
+        return self.get_submodule(self.modules_by_layer[name])  # type: ignore[return-value]
+
+
+def identifier(name: str) -> str:
+    """A Python identifier that resembles a Caffe name."""
+    text = re.sub(r"\W", "_", name, flags=re.ASCII) or "_"
+    return f"_{text}" if text[0].isdigit() or keyword.iskeyword(text) else text
+
+
+def submodule_paths(names: list[str]) -> dict[str, str]:
+    """A path for every layer: its own name, dots as torch's nesting, unless torch could not hold it."""
+    paths: dict[str, str] = {}
+    reserved = set(dir(fx.GraphModule)) | {"caffe", "input_names", "modules_by_layer", "training", "graph"}
+    dotted = {name for name in names if "." in name}
+    for name in names:
+        parts = name.split(".")
+        nested = any(other != name and (name + ".").startswith(other + ".") for other in names) or any(
+            other.startswith(name + ".") for other in dotted
+        )
+        path = name
+        if nested or not all(parts) or parts[0] in reserved:
+            path = name.replace(".", "_") + ("" if "." in name else "_")
+        while path in paths.values() or not path:
+            path += "_"
+        paths[name] = path
+    return paths
+
+
+class _Root(nn.Module):
+    """Holds the layer modules while fx copies them."""
+
+
+def build_module(graph: Graph, arrays: dict[tuple[int, int], Any] | None = None, seed: int = 0) -> CaffeNet:
+    """The GraphModule of a graph; `arrays[node index, blob index]` are loaded blobs, fillers make the others."""
+    nodes = [node for node in graph.nodes if node.layer.kind != "data"]
+    names = list(dict.fromkeys(node.name for node in nodes))
+    paths = submodule_paths(names)
+    root, fx_graph = _Root(), fx.Graph()
+    places: dict[str, fx.Node] = {}
+    inputs: dict[str, str] = {}
+    for value in graph.inputs:
+        places[value.name] = fx_graph.placeholder(identifier(value.blob))
+        _mark(places[value.name], value)
+        inputs[value.blob] = places[value.name].target  # type: ignore[assignment]
+    modules = _modules(graph, arrays or {}, seed)
+    for node in nodes:
+        path = _place(root, paths[node.name], modules[id(node)])
+        call = fx_graph.create_node(
+            "call_module", path, tuple(places[v.name] for v in node.bottoms), name=identifier(node.tops[0].name)
+            if node.tops else None,
+        )
+        _spread(fx_graph, node, call, places)
+    fx_graph.output({v.blob: places[v.name] for v in graph.outputs})
+    net = CaffeNet(root, fx_graph)
+    net.caffe, net.input_names, net.modules_by_layer = graph, inputs, paths
+    return net.train() if graph.state.phase == "TRAIN" else net.eval()
+
+
+def _place(root: nn.Module, path: str, module: nn.Module) -> str:
+    """Put a module under its path; a second layer of the same name gets a path of its own."""
+    while True:
+        owner: nn.Module = root
+        *folders, last = path.split(".")
+        for folder in folders:
+            if folder not in owner._modules:
+                owner.add_module(folder, nn.Module())
+            owner = owner._modules[folder]  # type: ignore[assignment]
+        if last not in owner._modules:
+            owner.add_module(last, module)
+            return path
+        path += "_"
+
+
+def _mark(node: fx.Node, value: Value) -> None:
+    node.meta["value"] = value.name
+    node.meta["blob"] = value.blob
+
+
+def _spread(fx_graph: fx.Graph, node: Node, call: fx.Node, places: dict[str, fx.Node]) -> None:
+    """One fx node for each top of a layer."""
+    if len(node.tops) == 1:
+        places[node.tops[0].name] = call
+        _mark(call, node.tops[0])
+        return
+    for i, value in enumerate(node.tops):
+        places[value.name] = fx_graph.call_function(operator.getitem, (call, i))
+        _mark(places[value.name], value)
+
+
+def _modules(graph: Graph, arrays: dict[tuple[int, int], Any], seed: int) -> dict[int, LayerModule]:
+    """The modules of all layers with their blobs; shared parameters are one storage."""
+    modules: dict[int, LayerModule] = {}
+    owners: dict[str, torch.Tensor] = {}
+    for i, node in enumerate(graph.nodes):
+        module = modules[id(node)] = LayerModule(node)
+        for j, spec in enumerate(node.specs):
+            entry = node.message.param[j] if j < len(node.message.param) else None
+            lr_mult = entry.lr_mult if entry is not None else 1.0
+            shared = owners.get(entry.name) if entry is not None and entry.name else None
+            if shared is not None:
+                tensor = _shared(graph.dialect, shared, spec.shape, lr_mult)
+            elif (i, j) in arrays:
+                # a copy: the file is mapped read-only
+                tensor = torch.tensor(arrays[i, j], dtype=torch.float32).reshape(spec.shape)
+            else:
+                tensor = torch.from_numpy(fill(spec.filler, spec.shape, graph.dialect, seed, node.name, j))
+            module.set_blob(j, tensor, lr_mult)
+            if entry is not None and entry.name:
+                owners.setdefault(entry.name, module.blobs[j])
+    return modules
+
+
+def _shared(dialect: str, owner: torch.Tensor, shape: tuple[int, ...], lr_mult: float) -> torch.Tensor:
+    """A sharer's tensor: BVLC shares data and gradient, the fork the data only (semantics 2.7)."""
+    if dialect == "bvlc" and tuple(owner.shape) == shape:
+        return owner
+    data = owner.detach().reshape(shape)  # the same storage
+    return nn.Parameter(data, requires_grad=lr_mult != 0) if isinstance(owner, nn.Parameter) else data
