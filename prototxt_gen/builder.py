@@ -101,15 +101,13 @@ class NetBuilder:
             if in_place and (top is not None or not bottoms):
                 problems.add("in_place goes with bottoms and without `top`", layer=name)
             tops = list(bottoms) if in_place else _names(name if top is None else top)
-            for blob in (*bottoms, *tops):
-                if not isinstance(blob, str):
-                    problems.add(
-                        f"{blob!r} is not the name of a blob", expected="names as strings", layer=name
-                    )
-            problems.raise_if_any()
-            layer.bottom.extend(bottoms)
-            layer.top.extend(tops)
-            self._check_names(layer, problems)
+            unnamed = [blob for blob in (*bottoms, *tops) if not isinstance(blob, str)]
+            for blob in unnamed:
+                problems.add(f"{blob!r} is not the name of a blob", expected="names as strings", layer=name)
+            if not unnamed:
+                layer.bottom.extend(bottoms)
+                layer.top.extend(tops)
+                self._check_names(layer, problems)
         self._add(layer)
         return tops[0] if len(tops) == 1 else tuple(tops)
 

@@ -1,4 +1,4 @@
-"""Every number of the paper, once, with its section; and what is put where it leaves one open, with the reason.
+"""Every number of the paper, once, with its section; and what is put where it leaves one open, and why.
 
 "Learning Spatial Regularization with Image-level Supervisions for Multi-label Image Classification",
 Zhu, Li, Ouyang, Yu, Wang, CVPR 2017, arXiv:1702.05891. The figures of its tables are with the code that

@@ -68,7 +68,7 @@ def residual_unit(
 
 
 def unit_names(stage: int, units: int) -> list[str]:
-    """He's names: letters in short stages (res2a, res2b, res2c), numbers in long ones (res4a, res4b1, ...)."""
+    """He's names: letters in short stages (res2a, res2b, res2c), numbers in others (res4a, res4b1, ...)."""
     if units <= 3:
         return [f"res{stage}{letter}" for letter in "abc"[:units]]
     return [f"res{stage}a", *(f"res{stage}b{number}" for number in range(1, units))]
