@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..errors import ParseError, Problems, closest
+from ..errors import ParseError, Problem, Problems, closest
 from ..files import read_bytes
 from .dialect import DEFAULT, detect, other
 from .messages import message_class, message_names
@@ -15,6 +16,8 @@ from .syntax import Field, Scalar, Tree, parse_tree, printable
 from .values import BadValue, FieldSpec, convert, fields_of, names_of
 
 _LAYERS = ("LayerParameter", "V1LayerParameter", "V0LayerParameter")
+
+_MOST_PROBLEMS = 100  # a file with more is of some other kind
 
 # The two kinds of prototxt that people have, for telling one from the other.
 _KINDS = {"NetParameter": "a net", "SolverParameter": "a solver"}
@@ -73,6 +76,8 @@ def build(tree: Tree, message: str, dialect: str) -> Any:
     problems = Problems(ParseError, tree.source.file)
     _check_kind(tree, message, dialect, problems)
     _Builder(dialect, problems).fill(target, tree, message, "", "")
+    if more := problems.found[_MOST_PROBLEMS:]:
+        problems.found[_MOST_PROBLEMS:] = [Problem(f"and {len(more)} more problems", file=tree.source.file)]
     problems.raise_if_any()
     return target
 
@@ -160,8 +165,8 @@ class _Builder:
             found = f"{message} has no such field in the dialect {self.dialect}, only in {rest}"
             fix = f"remove it, or read the whole file as {rest}"
         else:
-            found, fix = f"{message} has no such field", closest(field.name, fields_of(message, self.dialect))
-        self.add(tree, field.at, found, layer, path + field.name, fix=fix)
+            found, fix = f"{message} has no such field", _hint(field.name, message, self.dialect)
+        self.add(tree, field.at, found, layer, path + printable(field.name), fix=fix)
 
     def with_dialect(self, bad: BadValue, value: Scalar, spec: FieldSpec) -> dict[str, str]:
         """The parts of a bad value's problem, naming the other dialect if that one knows the enum value."""
@@ -175,6 +180,11 @@ class _Builder:
         line, column = tree.place(at)
         field = path.rstrip(".")
         self.problems.add(found, line=line, column=column, layer=layer, field=field, **parts)
+
+
+@cache
+def _hint(name: str, message: str, dialect: str) -> str:
+    return closest(name, fields_of(message, dialect))
 
 
 def _fields_or_none(message: str, dialect: str) -> dict[str, FieldSpec]:

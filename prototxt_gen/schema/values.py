@@ -36,7 +36,7 @@ RANGES = {
 }
 
 _BOOLS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
-_INTEGER = re.compile(r"(-?)(?:0[xX]([0-9a-fA-F]+)|0([0-7]+)|([0-9]+))")
+_INTEGER = re.compile(r"(-?)(?:0[xX]([0-9a-fA-F]+)|0([0-7]+)|([1-9][0-9]*|0))")
 
 
 @dataclass(frozen=True)
