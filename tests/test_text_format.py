@@ -61,6 +61,7 @@ def test_numbers_keep_their_values():
     expected = [1.5, 0.5, 3, struct.unpack("<f", struct.pack("<f", 0.01))[0], float("-inf")]
     assert list(message.layer[0].loss_weight) == expected
     assert list(message.input_dim) == [31, 15, -3]
+    assert list(layer("loss_weight: [1e39, -1e400]").loss_weight) == [float("inf"), float("-inf")]
     value = layer("loss_weight: nan").loss_weight[0]
     assert value != value
 

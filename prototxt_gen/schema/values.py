@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +17,7 @@ from .messages import descriptor, is_repeated
 from .syntax import Scalar, printable
 
 _KINDS = {
-    FieldDescriptor.TYPE_DOUBLE: "float",
+    FieldDescriptor.TYPE_DOUBLE: "double",
     FieldDescriptor.TYPE_FLOAT: "float",
     FieldDescriptor.TYPE_INT32: "int32",
     FieldDescriptor.TYPE_INT64: "int64",
@@ -41,7 +43,7 @@ _INTEGER = re.compile(r"(-?)(?:0[xX]([0-9a-fA-F]+)|0([0-7]+)|([1-9][0-9]*|0))")
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """One field of the schema; `kind` is message, enum, string, bytes, bool, float or an integer type."""
+    """One field of the schema; `kind` is message, enum, string, bytes, bool, float, double or an integer type."""
 
     name: str
     kind: str
@@ -112,6 +114,14 @@ def _integer(spec: FieldSpec, scalar: Scalar) -> int:
 
 
 def _float(spec: FieldSpec, scalar: Scalar) -> float:
+    value = _double(spec, scalar)
+    try:
+        return struct.unpack("<f", struct.pack("<f", value))[0]
+    except OverflowError:  # as in Caffe
+        return math.copysign(math.inf, value)
+
+
+def _double(spec: FieldSpec, scalar: Scalar) -> float:
     text = scalar.text.lower()
     digits = text.removeprefix("-")
     if scalar.kind == "word" and digits in ("inf", "infinity", "nan"):
@@ -183,6 +193,7 @@ def _block(spec: FieldSpec, scalar: Scalar) -> Any:
 _CONVERTERS: dict[str, Callable[[FieldSpec, Scalar], Any]] = {
     **dict.fromkeys(RANGES, _integer),
     "float": _float,
+    "double": _double,
     "bool": _bool,
     "enum": _enum,
     "string": _text,
