@@ -16,7 +16,7 @@ from prototxt_gen.files import read_text
 MEAN = (104.0, 117.0, 123.0)  # blue, green, red
 
 # The photographs among the images that scikit-image installs with itself.
-_PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "camera.png")
+_PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "camera.png")
 
 _MAX_LISTED = 20
 
@@ -31,16 +31,19 @@ def load_image(
     naming a file that is no image, UsageError for a height, width or mean that is none.
     """
     # Slow to import, and only images need it.
-    from skimage import img_as_float
     from skimage.transform import resize
+    from skimage.util import img_as_float
 
     if min(height, width) < 1 or len(mean) != 3:
-        raise UsageError(f"height {height}, width {width}, mean {tuple(mean)}; expected sizes of 1 or more, 3 means")
+        found = f"height {height}, width {width}, mean {tuple(mean)}"
+        raise UsageError(f"{found}; expected a height and width of 1 or more, and 3 means")
     # float32 and back: the authors' program rounds here, then interpolates in float64.
     image = img_as_float(_three_channels(path)).astype(np.float32).astype(np.float64)
+    if not np.isfinite(image).all():
+        raise DataError(Problem("some pixels are NaN or infinite", "finite pixels", file=path))
     image = resize(image, (height, width), order=1, mode="constant", cval=0, clip=True, anti_aliasing=False)
     blue_first = image.astype(np.float32).transpose(2, 0, 1)[::-1]
-    return np.ascontiguousarray(blue_first * np.float32(255) - np.float32(mean)[:, None, None])
+    return np.ascontiguousarray(blue_first * np.float32(255) - np.array(mean, np.float32)[:, None, None])
 
 
 def _three_channels(path: str | Path) -> NDArray[Any]:
@@ -75,8 +78,10 @@ def _pixels(path: str | Path) -> NDArray[Any]:
                     if file.mode == "CMYK":  # four colours, not RGB and alpha
                         pixels = np.asarray(file.convert("RGB"))
     except Exception as cause:  # decoders raise anything
-        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
-        raise DataError(Problem(f"cannot be read as an image: {reason}", "an image file", file=path)) from None
+        reason = (str(cause) or type(cause).__name__).splitlines()[0]
+        if reason.startswith("Could not find a backend"):
+            reason = "in no known image format"
+        raise DataError(Problem(f"cannot be read: {reason}", "an image file", file=path)) from None
     return pixels
 
 

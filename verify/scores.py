@@ -1,0 +1,123 @@
+"""Score and label files: text, one image per line, one column per class, as the authors' programs do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from prototxt_gen.errors import DataError, Problem
+from prototxt_gen.files import atomic_write, read_text
+
+from .metrics import MAX_LISTED, allowed_labels
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def read_scores(path: str | Path, classes: int | None = None) -> NDArray[np.float64]:
+    """The logits of a scores file, (images, classes); raises DataError naming the bad lines.
+
+    Without `classes` the first line says how many columns there are.
+    """
+    return _read(path, classes, None)
+
+
+def read_labels(path: str | Path, classes: int | None = None, protocol: str = "srn") -> NDArray[np.int8]:
+    """The labels of a label file, (images, classes): 0 and 1, or 1, -1 and 0 in protocol "wider".
+
+    Raises DataError naming the bad lines, and UsageError for an unknown protocol.
+    """
+    return _read(path, classes, allowed_labels(protocol)).astype(np.int8)
+
+
+def write_scores(path: str | Path, scores: ArrayLike) -> None:
+    """Write (images, classes) logits with 6 decimals, as the authors' test program does, all or nothing.
+
+    Raises DataError for another shape or a value that is not finite, CaffeError when the disk refuses.
+    """
+    array = np.asarray(scores, dtype=np.float64)
+    if array.ndim != 2 or not array.size:
+        raise DataError(Problem(f"scores of shape {array.shape}", "(images, classes), neither 0", file=path))
+    if not np.isfinite(array).all():
+        row, column = np.argwhere(~np.isfinite(array))[0]
+        found = f"score {array[row, column]} in row {row + 1}, column {column + 1}"
+        raise DataError(Problem(found, "a finite number", file=path))
+    with atomic_write(path) as file:
+        np.savetxt(file, array, fmt="%.6f")
+
+
+def match(
+    scores: NDArray[Any],
+    labels: NDArray[Any],
+    scores_file: str | Path = "scores",
+    labels_file: str | Path = "labels",
+) -> None:
+    """Check that scores and labels are of as many images and classes; raises DataError naming both files."""
+    problems = []
+    for axis, unit in enumerate(("rows (images)", "columns (classes)")):
+        have, want = scores.shape[axis], labels.shape[axis]
+        if have != want:
+            less = "fewer" if have < want else "more"
+            found = f"{have} {unit}, {less} than the {want} of {labels_file}"
+            problems.append(Problem(found, "files of the same images and classes", file=scores_file))
+    if problems:
+        raise DataError(problems)
+
+
+def _read(path: str | Path, classes: int | None, allowed: Sequence[int] | None) -> NDArray[np.float64]:
+    lines = read_text(path, DataError).rstrip().splitlines()
+    if not lines:
+        raise DataError(Problem("the file is empty", "one line per image", file=path))
+    try:
+        values = np.loadtxt(lines, comments=None, ndmin=2)
+        reason = f"the numbers make {values.shape[0]} rows, the lines are {len(lines)}"
+    except ValueError as cause:
+        values, reason = np.empty((0, 0)), str(cause)
+    # loadtxt passes over empty lines, so the lines are counted too.
+    if values.shape == (len(lines), classes or values.shape[1]) and _good(values, allowed).all():
+        return values
+    raise DataError(_problems(path, lines, classes, allowed) or Problem(reason, file=path))
+
+
+def _good(values: Any, allowed: Sequence[int] | None) -> Any:
+    return np.isfinite(values) if allowed is None else np.isin(values, allowed)
+
+
+def _problems(
+    path: str | Path, lines: list[str], classes: int | None, allowed: Sequence[int] | None
+) -> list[Problem]:
+    """What is wrong with the lines of a file, the first few in full and the number of the others."""
+    first = next(number for number, line in enumerate(lines, start=1) if line.strip())
+    width = classes or len(lines[first - 1].split())
+    source = "" if classes else f", as in line {first}"
+    problems: list[Problem] = []
+    left = 0
+    for number, line in enumerate(lines, start=1):
+        words = line.split()
+        if len(words) != width:
+            found = [Problem(f"{len(words)} columns", f"{width}{source}", file=path, line=number)]
+        else:
+            found = list(_bad_words(path, number, words, allowed))
+        room = max(0, MAX_LISTED - len(problems))
+        problems += found[:room]
+        left += len(found[room:])
+    if left:
+        problems.append(Problem(f"{left} more such problems", file=path))
+    return problems
+
+
+def _bad_words(
+    path: str | Path, line: int, words: list[str], allowed: Sequence[int] | None
+) -> Iterator[Problem]:
+    expected = "a finite number" if allowed is None else " or ".join(map(str, allowed))
+    fix = "labels with -1 belong to protocol 'wider'" if allowed == (0, 1) else ""
+    for column, word in enumerate(words, start=1):
+        if not _NUMBER.fullmatch(word) or not _good(float(word), allowed):
+            negative = word.startswith("-1")
+            yield Problem(
+                f"column {column} is '{word}'", expected, fix if negative else "", file=path, line=line
+            )
