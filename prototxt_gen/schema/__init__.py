@@ -1,9 +1,10 @@
-"""Caffe's schema in both dialects: messages, text format, dialect detection."""
+"""Caffe's schema in both dialects: messages, text format, dialect detection, upgrades."""
 
 from .dialect import LAYER_TYPES, detect
 from .messages import DIALECTS, descriptor, is_repeated, message_class, message_names
 from .printer import format_float, to_text
 from .text import Parsed, parse, parse_prototxt, read_prototxt
+from .upgrade import upgrade_net, upgrade_parsed, upgrade_solver
 
 __all__ = [
     "DIALECTS",
@@ -19,4 +20,7 @@ __all__ = [
     "parse_prototxt",
     "read_prototxt",
     "to_text",
+    "upgrade_net",
+    "upgrade_parsed",
+    "upgrade_solver",
 ]

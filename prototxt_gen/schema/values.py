@@ -43,7 +43,7 @@ _INTEGER = re.compile(r"(-?)(?:0[xX]([0-9a-fA-F]+)|0([0-7]+)|([1-9][0-9]*|0))")
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """One field of the schema; `kind` is message, enum, string, bytes, bool, float, double or an integer type."""
+    """One field of the schema; `kind` is message, enum or the name of a scalar type."""
 
     name: str
     kind: str
