@@ -268,6 +268,8 @@ def test_too_few_shapes_are_refused(shapes):
 def test_only_three_params_of_a_batch_norm_are_changed():
     two = 'layer { name: "b" type: "BatchNorm" param { lr_mult: 2 } param { } }'
     assert upgraded(two) == parse(two)
+    four = 'layer { name: "b" type: "BatchNorm" param: [{ }, { }, { }, { }] }'
+    assert upgraded(four) == parse(four)
     other = 'layer { name: "b" type: "Scale" param { } param { } param { } }'
     assert upgraded(other) == parse(other)
 
@@ -287,7 +289,13 @@ def solver(text: str, dialect: str = "bvlc"):
     return parse(text, "SolverParameter", dialect)
 
 
-@pytest.mark.parametrize("old, new", SOLVER_TYPES.items())
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("SGD", "SGD"), ("NESTEROV", "Nesterov"), ("ADAGRAD", "AdaGrad"),
+        ("RMSPROP", "RMSProp"), ("ADADELTA", "AdaDelta"), ("ADAM", "Adam"),
+    ],
+)  # fmt: skip
 def test_solver_type(old, new):
     given = solver(f"solver_type: {old} snapshot_prefix: 'p'")
     result, notes = upgrade_solver(given, "bvlc", "a.prototxt")

@@ -91,7 +91,7 @@ def is_v0(net: Any) -> bool:
 
 
 def upgrade_v0(net: Any, lines: list[int], problems: Problems, notes: list[str]) -> tuple[Any, list[int]]:
-    """A V0 net as V1, with the line of each layer; what Caffe aborts on goes to `problems`."""
+    """A V0 net as V1, with the line of each layer; what Caffe aborts on goes to `problems`. Changes `net`."""
     merged, lines = _merge_padding(net, lines, problems, notes)
     upgraded = type(net)()
     for field, _ in net.ListFields():
@@ -108,21 +108,19 @@ def upgrade_v0(net: Any, lines: list[int], problems: Problems, notes: list[str])
 def _merge_padding(
     net: Any, lines: list[int], problems: Problems, notes: list[str]
 ) -> tuple[list[Any], list[int]]:
-    """Copies of the layers without those of type padding, whose `pad` goes to the layers they feed."""
+    """The layers without those of type padding, whose `pad` goes to the layers they feed."""
     kept: list[Any] = []
     kept_lines: list[int] = []
     makers: dict[str, Any] = dict.fromkeys(net.input)  # blob -> the layer that wrote it last
-    for original, line in zip(net.layers, lines, strict=True):
-        entry = type(original)()
-        entry.CopyFrom(original)
+    for entry, line in zip(net.layers, lines, strict=True):
         place = {"layer": entry.layer.name, "line": line}
-        for i, blob in enumerate(original.bottom):
+        for i, blob in enumerate(entry.bottom):
             maker = makers.get(blob)
             if blob not in makers:
                 problems.add(f"no layer before it makes its bottom '{blob}'", field="bottom", **place)
             if maker is None or maker.layer.type != PADDING:
                 continue
-            if entry.layer.type not in _WINDOW or len(original.bottom) != 1 or len(maker.bottom) != 1:
+            if entry.layer.type not in _WINDOW or len(entry.bottom) != 1 or len(maker.bottom) != 1:
                 problems.add(
                     f"the padding layer '{maker.layer.name}' feeds a layer of type '{entry.layer.type}'",
                     expected="a conv or pool layer with one bottom behind a padding layer with one bottom",
@@ -132,8 +130,8 @@ def _merge_padding(
             entry.layer.pad = maker.layer.pad
             entry.bottom[i] = maker.bottom[0]
             notes.append(f"the padding layer '{maker.layer.name}' is merged into '{entry.layer.name}'")
-        makers.update(dict.fromkeys(original.top, original))
-        if original.layer.type != PADDING:
+        makers.update(dict.fromkeys(entry.top, entry))
+        if entry.layer.type != PADDING:
             kept.append(entry)
             kept_lines.append(line)
     return kept, kept_lines
