@@ -1,0 +1,14 @@
+"""Caffe's weights files: `.caffemodel` of both dialects and all formats, and mean files.
+
+    with read_caffemodel("model.caffemodel") as model:
+        for layer in model.layers:
+            print(layer.name, layer.type, [blob.shape for blob in layer.blobs])
+
+Values are views into the mapped file; nothing is copied until they are used.
+"""
+
+from .model import Blob, ModelFile, ModelLayer
+from .reader import read_blob, read_caffemodel
+from .writer import write_caffemodel, write_net
+
+__all__ = ["Blob", "ModelFile", "ModelLayer", "read_blob", "read_caffemodel", "write_caffemodel", "write_net"]

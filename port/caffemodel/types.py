@@ -1,0 +1,78 @@
+"""Layer types of the old formats as today's strings (Caffe's V0 -> V1 -> V2 upgrade)."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from prototxt_gen.schema.messages import DIALECTS, descriptor
+
+V1_TYPES = {
+    "NONE": "",
+    "ABSVAL": "AbsVal",
+    "ACCURACY": "Accuracy",
+    "ARGMAX": "ArgMax",
+    "BNLL": "BNLL",
+    "CONCAT": "Concat",
+    "CONTRASTIVE_LOSS": "ContrastiveLoss",
+    "CONVOLUTION": "Convolution",
+    "DATA": "Data",
+    "DECONVOLUTION": "Deconvolution",
+    "DROPOUT": "Dropout",
+    "DUMMY_DATA": "DummyData",
+    "ELTWISE": "Eltwise",
+    "EUCLIDEAN_LOSS": "EuclideanLoss",
+    "EXP": "Exp",
+    "FLATTEN": "Flatten",
+    "HDF5_DATA": "HDF5Data",
+    "HDF5_OUTPUT": "HDF5Output",
+    "HINGE_LOSS": "HingeLoss",
+    "IM2COL": "Im2col",
+    "IMAGE_DATA": "ImageData",
+    "INFOGAIN_LOSS": "InfogainLoss",
+    "INNER_PRODUCT": "InnerProduct",
+    "LRN": "LRN",
+    "MEMORY_DATA": "MemoryData",
+    "MULTINOMIAL_LOGISTIC_LOSS": "MultinomialLogisticLoss",
+    "MVN": "MVN",
+    "POOLING": "Pooling",
+    "POWER": "Power",
+    "RELU": "ReLU",
+    "SIGMOID": "Sigmoid",
+    "SIGMOID_CROSS_ENTROPY_LOSS": "SigmoidCrossEntropyLoss",
+    "SILENCE": "Silence",
+    "SLICE": "Slice",
+    "SOFTMAX": "Softmax",
+    "SOFTMAX_LOSS": "SoftmaxWithLoss",
+    "SPLIT": "Split",
+    "TANH": "TanH",
+    "THRESHOLD": "Threshold",
+    "WINDOW_DATA": "WindowData",
+}
+
+# The V0 types whose V1 name is not simply the same word in capitals.
+_V0_RENAMED = {
+    "conv": "CONVOLUTION",
+    "images": "IMAGE_DATA",
+    "innerproduct": "INNER_PRODUCT",
+    "pool": "POOLING",
+}
+
+
+@cache
+def _v1_names() -> dict[int, str]:
+    enum = descriptor("V1LayerParameter", DIALECTS[0]).fields_by_name["type"].enum_type
+    return {value.number: value.name for value in enum.values}
+
+
+def from_v1(number: int) -> str:
+    """The type string of a V1 enum value; a value that Caffe does not have gives `V1LayerType(<number>)`.
+
+    Forks have added values of their own, and weights are matched by name, so an unknown one is no error here.
+    """
+    name = _v1_names().get(number)
+    return f"V1LayerType({number})" if name is None else V1_TYPES[name]
+
+
+def from_v0(name: str) -> str:
+    """The type string of a V0 type; one without a successor, such as `padding`, stays as it is."""
+    return V1_TYPES.get(_V0_RENAMED.get(name, name.upper()), name)
