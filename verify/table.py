@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 from prototxt_gen.errors import UsageError, closest
 
@@ -81,22 +82,22 @@ class RowComparison:
     images: int
     classes: int
     figures: tuple[Figure, ...]
+    source: str = ""  # where our scores come from
 
     def __bool__(self) -> bool:
         return bool(self.figures) and all(figure.reproduced for figure in self.figures)
 
     @property
     def heading(self) -> str:
-        return (
-            f"Table {self.table.number}, {self.table.dataset}, {self.row}: "
-            f"{self.images:,} images, {self.classes} classes"
-        )
+        heading = f"Table {self.table.number}, {self.table.dataset}, {self.row}"
+        return f"{heading}: {self.images:,} images, {self.classes} classes"
 
     @property
     def notes(self) -> list[str]:
         """The verdict, and where our images or classes are not the paper's."""
         count = sum(figure.reproduced for figure in self.figures)
-        notes = [f"{count} of {len(self.figures)} figures reproduced (equal after rounding to one decimal)"]
+        notes = [f"ours: {self.source}"] if self.source else []
+        notes += [f"{count} of {len(self.figures)} figures reproduced (equal after rounding to one decimal)"]
         if (self.images, self.classes) != (self.table.images, self.table.classes):
             theirs = f"{self.table.images:,} images, {self.table.classes} classes"
             notes.append(f"not the test data of {self.table.dataset}, which has {theirs}")
@@ -122,10 +123,11 @@ class RowComparison:
         }
         rows = [f"| {' | '.join([name, *values])} |" for name, values in cells.items()]
         rule = f"|---|{'---:|' * len(self.figures)}"
-        return "\n".join([f"**{self.heading}**", "", rows[0], rule, *rows[1:], "", *self.notes])
+        notes = [f"- {note}" for note in self.notes]
+        return "\n".join([f"**{self.heading}**", "", rows[0], rule, *rows[1:], "", *notes])
 
-    def json(self) -> str:
-        """One JSON object, figures in percent; a NaN is null."""
+    def data(self) -> dict[str, Any]:
+        """For JSON: figures in percent, a NaN as null."""
         figures = {
             figure.column: {
                 "paper": figure.paper,
@@ -135,16 +137,20 @@ class RowComparison:
             }
             for figure in self.figures
         }
-        about = {
+        return {
             "table": self.table.number,
             "dataset": self.table.dataset,
             "row": self.row,
+            "source": self.source,
             "images": self.images,
             "classes": self.classes,
             "reproduced": bool(self),
             "figures": figures,
         }
-        return json.dumps(about, indent=2, allow_nan=False)
+
+    def json(self) -> str:
+        """One JSON object, as `data` has it."""
+        return json.dumps(self.data(), indent=2, allow_nan=False)
 
     def render(self, style: str) -> str:
         """As "text", "markdown" or "json"."""
@@ -152,7 +158,7 @@ class RowComparison:
 
 
 def compare_row(
-    figures: Mapping[str, float], table: PublishedTable, row: str, images: int, classes: int
+    figures: Mapping[str, float], table: PublishedTable, row: str, images: int, classes: int, source: str = ""
 ) -> RowComparison:
     """Our figures (fractions, from `metrics.evaluate`) beside a row of a table; raises UsageError.
 
@@ -160,7 +166,7 @@ def compare_row(
     """
     published = table.row(row)
     compared = tuple(Figure(name, paper, 100 * figures[name]) for name, paper in published.items())
-    return RowComparison(table, row, images, classes, compared)
+    return RowComparison(table, row, images, classes, compared, source)
 
 
 def _number(value: float) -> float | None:

@@ -1,0 +1,58 @@
+"""`python -m reference_weights`: what the authors released, and what of it a folder holds."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from prototxt_gen.command import CHECK_FAILED, OK, parser, run
+
+from . import manifest
+
+EXAMPLES = """\
+  python -m reference_weights list
+  python -m reference_weights list --dataset coco
+  python -m reference_weights check ~/srn --dataset coco"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and dispatch; returns the exit status: 0 fine, 1 something is missing, 2 bad input."""
+    command = parser("python -m reference_weights", __doc__ or "", EXAMPLES)
+    actions = command.add_subparsers(dest="action", required=True)
+    listing = actions.add_parser("list", help="the released files and where the authors published them")
+    check = actions.add_parser("check", help="which released files a folder holds, with sizes and hashes")
+    check.add_argument("root", metavar="DIR", help="the folder that holds models/, datasets/, results/, ...")
+    for action in (listing, check):
+        action.add_argument("--dataset", metavar="NAME", help=f"only {' or '.join(manifest.datasets())}")
+    options = command.parse_args(argv)
+    return {"list": show, "check": verify}[options.action](options)
+
+
+def show(options: argparse.Namespace) -> int:
+    """Print the released files by archive."""
+    print(manifest.describe(manifest.load(options.dataset)))
+    print("\nSizes and hashes are unknown until somebody records them; `check DIR` prints them.")
+    return OK
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Print what is present, with size and hash, and what is missing."""
+    absent = manifest.missing(options.root, options.dataset)
+    wrong = 0
+    for file in manifest.load(options.dataset):
+        if not file.named:
+            print(f"unknown  {file.path}: {file.purpose}; the authors' name is not known, not checked")
+        elif file in absent:
+            print(f"missing  {file.path}: {file.purpose}")
+        for found in manifest.inspect(file, options.root):
+            wrong += bool(found.mismatch)
+            verdict = f"  WRONG: {found.mismatch}" if found.mismatch else ""
+            print(f"present  {found.path}  {found.bytes:,} bytes  sha256 {found.sha256}{verdict}")
+    if absent:
+        print(f"\n{len(absent)} missing; `python -m reference_weights list` says where they were published")
+    return CHECK_FAILED if absent or wrong else OK
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,332 @@
+"""Tables beside our figures, and the command that reproduces Table 2, down to its exit status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import types
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import port
+from port.images import load_image
+from prototxt_gen.command import run
+from prototxt_gen.errors import UsageError
+from reference_weights import manifest
+from verify.metrics import evaluate
+from verify.predict import compute_scores
+from verify.reproduce_table2 import main
+from verify.scores import read_scores, write_scores
+from verify.table import Figure, compare_row, load_table
+
+ROW = "ResNet-SRN"
+CLASSES = 7
+NET = """
+name: "tiny"
+input: "picture" input_shape { dim: 2 dim: 3 dim: 11 dim: 13 }
+layer { name: "conv" type: "Convolution" bottom: "picture" top: "conv"
+  convolution_param { num_output: 5 kernel_size: 3 stride: 4
+                      weight_filler { type: "gaussian" std: 0.01 } } }
+layer { name: "other" type: "InnerProduct" bottom: "conv" top: "b_other"
+  inner_product_param { num_output: 4 weight_filler { type: "gaussian" std: 0.01 } } }
+layer { name: "score" type: "InnerProduct" bottom: "conv" top: "a_score"
+  inner_product_param { num_output: 7 weight_filler { type: "gaussian" std: 0.01 } } }
+"""
+
+
+def paper_figures(**changes: float) -> dict[str, float]:
+    return {name: value / 100 for name, value in load_table(2).row(ROW).items()} | changes
+
+
+def test_tables_are_those_of_the_paper():
+    assert [load_table(n).dataset for n in (1, 2, 3)] == ["NUS-WIDE", "MS-COCO", "WIDER-Attribute"]
+    assert load_table(2).row(ROW)["mAP"] == 77.1 and load_table(2).row(ROW)["R-O@3"] == 62.5
+    assert list(load_table(3).row(ROW)) == ["mAP", "F1-C", "F1-O"]
+    assert "mAP" not in load_table(1).row("WARP")
+    for number in (1, 2, 3):
+        assert {"ResNet-101", "ResNet-107", "ResNet-101-semantic", "ResNet-SRN-att", ROW} <= set(
+            load_table(number).rows
+        )
+
+
+def test_every_column_is_a_figure_that_evaluate_returns():
+    figures = evaluate([[1.0, -1.0], [-1.0, 1.0]], [[1, 0], [1, 1]])
+    for number in (1, 2, 3):
+        for row in load_table(number).rows.values():
+            assert row and set(row) <= set(figures)
+
+
+@pytest.mark.parametrize(
+    ("ours", "reproduced"),
+    [(77.1, True), (77.149, True), (77.051, True), (77.151, False), (77.049, False), (float("nan"), False)],
+)
+def test_a_figure_is_reproduced_when_it_rounds_to_the_papers(ours, reproduced):
+    assert Figure("mAP", 77.1, ours).reproduced is reproduced
+
+
+def test_one_wrong_figure_fails_the_row():
+    table = load_table(2)
+    assert compare_row(paper_figures(), table, ROW, 40504, 80)
+    assert not compare_row(paper_figures(**{"P-O@3": 0.8755}), table, ROW, 40504, 80)
+    assert not compare_row(paper_figures(mAP=float("nan")), table, ROW, 40504, 80)
+
+
+def test_nothing_compared_is_no_success():
+    assert not replace(compare_row(paper_figures(), load_table(2), ROW, 3, 80), figures=())
+
+
+def test_all_three_outputs_say_the_same():
+    row = compare_row(paper_figures(mAP=0.7, **{"F1-C": float("nan")}), load_table(2), ROW, 40504, 80, "mine")
+    text = row.text().splitlines()
+    assert next(line.split() for line in text if line.startswith("mAP")) == [
+        "mAP", "77.1", "70.00", "-7.10", "NOT", "reproduced",
+    ]  # fmt: skip
+    assert "11 of 13 figures reproduced" in row.text() and "ours: mine" in row.text()
+    assert "not the test data" not in row.text()
+    lines = [line for line in row.markdown().splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in lines}) == 1 and len(lines) == 6
+    assert lines[3].startswith("| ours | 70.0 | nan | 81.6 |")
+    data = json.loads(row.json())
+    assert data["figures"]["mAP"] == {
+        "paper": 77.1, "ours": pytest.approx(70), "difference": pytest.approx(-7.1), "reproduced": False,
+    }  # fmt: skip
+    assert data["figures"]["F1-C"]["ours"] is None and data["reproduced"] is False
+
+
+def test_unknown_rows_and_tables_are_refused():
+    with pytest.raises(UsageError, match="Table 2 has no row 'ResNet-SNR'; did you mean 'ResNet-SRN'"):
+        load_table(2).row("ResNet-SNR")
+    with pytest.raises(UsageError, match="there is no Table 4"):
+        load_table(4)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Scores and labels of 53 images, 7 classes."""
+    random = np.random.default_rng(0)
+    labels = (random.random((53, CLASSES)) < 0.4).astype(int)
+    write_scores(tmp_path / "scores.txt", random.normal(2 * labels - 1.0, 1.5))
+    np.savetxt(tmp_path / "labels.txt", labels, fmt="%d")
+    return tmp_path
+
+
+def row_of(monkeypatch, figures: dict[str, float]) -> None:
+    """Make the table's row hold these figures, rounded as the paper prints them."""
+    published = {name: round(100 * figures[name], 1) for name in load_table(2).row(ROW)}
+    monkeypatch.setattr("verify.table.PublishedTable.row", lambda self, name: published)
+
+
+def figures_of(data: Path) -> dict[str, float]:
+    return evaluate(read_scores(data / "scores.txt"), np.loadtxt(data / "labels.txt"))
+
+
+def test_reproduced_figures_exit_with_zero_and_others_with_one(data, monkeypatch, capsys):
+    command = ["--scores", str(data / "scores.txt"), "--labels", str(data / "labels.txt")]
+    assert run(main, command) == 1
+    assert "not the test data of MS-COCO, which has 40,504 images, 80 classes" in capsys.readouterr().out
+    row_of(monkeypatch, figures_of(data))
+    assert run(main, command) == 0
+    assert "13 of 13 figures reproduced" in capsys.readouterr().out
+    lines = (data / "scores.txt").read_text().splitlines(keepends=True)
+    (data / "scores.txt").write_text("".join(lines[1:] + lines[:1]))  # rows shifted by one
+    assert run(main, command) == 1
+    assert "NOT reproduced" in capsys.readouterr().out
+
+
+def test_another_row_and_json(data, capsys):
+    command = ["--scores", str(data / "scores.txt"), "--labels", str(data / "labels.txt")]
+    assert run(main, [*command, "--row", "CNN-RNN", "--format", "json"]) == 1
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["row"] == "CNN-RNN" and printed["images"] == 53 and len(printed["figures"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "messages"),
+    [
+        ("1 2\n3 4\n", "0 1\n1 0\n0 0\n", ["scores.txt: 2 rows (images), fewer than the 3 of "]),
+        ("1 2\n3 4 5\n", "0 1\n1 0\n", ["scores.txt:2: 3 columns; expected 2"]),
+        ("1 nan\n3 4\n", "0 1\n1 2\n", ["scores.txt:1: column 2 is 'nan'", "labels.txt:2: column 2 is '2'"]),
+        ("", "0 1\n", ["scores.txt: the file is empty"]),
+        ("1 2\n", "0 1 0\n", ["scores.txt: 2 columns (classes), fewer than the 3 of "]),
+        (None, None, ["scores.txt: cannot read", "labels.txt: cannot read"]),
+    ],
+)
+def test_bad_files_exit_with_two_and_name_everything(tmp_path, capsys, scores, labels, messages):
+    for name, text in (("scores.txt", scores), ("labels.txt", labels)):
+        if text is not None:
+            (tmp_path / name).write_text(text)
+    command = ["--scores", str(tmp_path / "scores.txt"), "--labels", str(tmp_path / "labels.txt")]
+    assert run(main, command) == 2
+    captured = capsys.readouterr()
+    errors = captured.err.splitlines()
+    assert captured.out == "" and len(errors) == len(messages)
+    assert all(message in error for message, error in zip(messages, errors, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--scores", "s"], "--scores given, but not --labels"),
+        (["--labels", "l"], "not --prototxt, --caffemodel, --image-list, --image-root; or give --scores"),
+        (["--prototxt", "p", "--labels", "l"], "but not --caffemodel, --image-list, --image-root"),
+        (["--scores", "s", "--labels", "l", "--caffemodel", "c"], "--caffemodel cannot be combined with"),
+        (["--scores", "s", "--labels", "l", "--scores-out", "o"], "--scores-out cannot be combined"),
+        (["--root", ".", "--labels", "l"], "--labels cannot be combined with --root"),
+        (["--root", ".", "--scores-out", "o"], "--scores-out cannot be combined with --root"),
+        (["--row", "ResNet-SRN"], "--row given, but nothing to evaluate"),
+        (["--scores", "s", "--labels", "l", "--row", "SRN"], "Table 2 has no row 'SRN'"),
+        (["--scores", "s", "--image", "i"], "--scores given, but not --labels. --image cannot be combined"),
+    ],
+)
+def test_options_that_do_not_go_together_are_named(arguments, message, capsys):
+    assert run(main, arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.fixture
+def net_files(data):
+    """A small net with weights, and 53 lines of images; the last batch of 48 is not full."""
+    (data / "net.prototxt").write_text(NET)
+    port.save_caffemodel(port.load_net(data / "net.prototxt"), data / "net.caffemodel")
+    random = np.random.default_rng(1)
+    (data / "images").mkdir()
+    for name in "abc":
+        array = random.integers(0, 256, (17, 19, 3), dtype=np.uint8)
+        Image.fromarray(array).save(data / "images" / f"{name}.png")
+    (data / "list.txt").write_text("".join(f"{'abc'[i % 3]}.png 1\n" for i in range(53)))
+    return data
+
+
+def net_command(data: Path) -> list[str]:
+    files = {
+        "prototxt": "net.prototxt",
+        "caffemodel": "net.caffemodel",
+        "image-list": "list.txt",
+        "image-root": "images",
+        "labels": "labels.txt",
+    }
+    return [part for option, name in files.items() for part in (f"--{option}", str(data / name))]
+
+
+def test_scores_of_a_net_are_those_of_each_image_alone(net_files):
+    net = port.load_net(net_files / "net.prototxt", net_files / "net.caffemodel")
+    paths = [net_files / "images" / f"{'abc'[i % 3]}.png" for i in range(53)]
+    scores = compute_scores(net, paths, device="cpu")
+    assert scores.shape == (53, CLASSES)
+    for row in (0, 1, 2, 47, 48, 52):
+        image = load_image(paths[row], 11, 13)[None]
+        alone = port.run_blobs(net, {"picture": image})["a_score"][0]
+        # float32, summed in another order in a batch of another size.
+        assert np.abs(scores[row] - alone).max() < 1e-5 * np.abs(alone).max()
+    assert np.abs(scores[0] - scores[1]).max() > 1e-2
+
+
+def test_a_net_is_evaluated_like_the_scores_it_writes(net_files, capsys):
+    command = [*net_command(net_files), "--format", "json"]
+    assert run(main, [*command, "--scores-out", str(net_files / "mine.txt")]) == 1
+    computed = json.loads(capsys.readouterr().out)
+    assert read_scores(net_files / "mine.txt").shape == (53, CLASSES)
+    files = ["--scores", str(net_files / "mine.txt"), "--labels", str(net_files / "labels.txt")]
+    assert run(main, [*files, "--format", "json"]) == 1
+    assert json.loads(capsys.readouterr().out)["figures"] == computed["figures"]
+
+
+def test_everything_is_checked_before_anything_is_computed(net_files, capsys, monkeypatch):
+    monkeypatch.setattr("verify.predict.compute_scores", lambda *_, **__: pytest.fail("computed"))
+    (net_files / "net.caffemodel").unlink()
+    (net_files / "images" / "b.png").unlink()
+    (net_files / "labels.txt").write_text("0 1 3\n")
+    assert run(main, [*net_command(net_files), "--scores-out", str(net_files)]) == 2
+    errors = capsys.readouterr().err
+    for part in ("list.txt:2: there is no image", "column 3 is '3'", "net.caffemodel: there is no such file"):
+        assert part in errors
+    assert f"{net_files}: cannot be written" in errors
+
+
+def test_labels_of_another_width_or_length_are_refused(net_files, capsys, monkeypatch):
+    monkeypatch.setattr("verify.predict.compute_scores", lambda *_, **__: pytest.fail("computed"))
+    (net_files / "labels.txt").write_text("0 1 0\n")
+    assert run(main, net_command(net_files)) == 2
+    errors = capsys.readouterr().err
+    assert "1 lines; expected 53" in errors and "3 columns; expected 7, as output 'a_score'" in errors
+
+
+def test_an_unreadable_image_ends_the_run_without_scores(net_files, capsys):
+    (net_files / "images" / "c.png").write_bytes(b"no image")
+    assert run(main, [*net_command(net_files), "--scores-out", str(net_files / "mine.txt")]) == 2
+    assert "c.png: cannot be read: in no known image format" in capsys.readouterr().err
+    assert not (net_files / "mine.txt").exists()
+
+
+def test_a_net_without_an_image_input_is_refused(net_files, capsys):
+    text = NET.replace("dim: 3 dim: 11", "dim: 4 dim: 11")
+    (net_files / "net.prototxt").write_text(text)
+    port.save_caffemodel(port.load_net(net_files / "net.prototxt"), net_files / "net.caffemodel")
+    assert run(main, net_command(net_files)) == 2
+    assert "expected one, of shape (N, 3, height, width)" in capsys.readouterr().err
+
+
+def test_an_absent_device_is_refused(net_files, capsys):
+    assert run(main, [*net_command(net_files), "--device", "abacus"]) == 2
+    assert "the device 'abacus' cannot be used" in capsys.readouterr().err
+
+
+@pytest.fixture
+def root(net_files):
+    """The same files under the authors' names."""
+    files = dict(zip(("prototxt", "caffemodel", "image_list", "labels", "scores"), (
+        "net.prototxt", "net.caffemodel", "list.txt", "labels.txt", "scores.txt"
+    ), strict=True))  # fmt: skip
+    for file in manifest.load("coco"):
+        (net_files / file.path).parent.mkdir(parents=True, exist_ok=True)
+        (net_files / files[file.role]).rename(net_files / file.path)
+    return net_files
+
+
+def test_released_files_are_found_under_their_names(root, capsys):
+    images = ["--image-root", str(root / "images")]
+    assert run(main, ["--root", str(root), "--format", "json"]) == 1
+    captured = capsys.readouterr()
+    (only,) = json.loads(captured.out)
+    assert only["source"].endswith("reference_coco_predictions.txt") and "--image-root" in captured.err
+    assert run(main, ["--root", str(root), *images, "--format", "json"]) == 1
+    first, second = json.loads(capsys.readouterr().out)
+    assert first == only and second["source"].endswith("coco_resnet101_srn.caffemodel")
+    assert first["figures"] != second["figures"]
+
+
+def test_absent_released_files_are_named(root, capsys):
+    (root / "models/coco_resnet101_srn.caffemodel").unlink()
+    (root / "results/reference_coco_predictions.txt").unlink()
+    assert run(main, ["--root", str(root)]) == 2
+    assert "results/reference_coco_predictions.txt: there is no such file" in capsys.readouterr().err
+    assert run(main, ["--root", str(root), "--image-root", str(root / "images")]) == 2
+    assert "models/coco_resnet101_srn.caffemodel: there is no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_without_files_the_example_runs_and_its_status_counts(monkeypatch, capsys, status):
+    calls = []
+    module = types.ModuleType("verify.embedded")
+    module.run = lambda image=None: calls.append(image) or status
+    monkeypatch.setitem(sys.modules, "verify.embedded", module)
+    monkeypatch.setattr("verify.embedded", module, raising=False)
+    assert run(main, []) == status
+    assert run(main, ["--image", "cat.jpg"]) == status
+    assert calls == [None, Path("cat.jpg")]
+    output = capsys.readouterr().out
+    assert all(file.path in output for file in manifest.load("coco"))
+    assert manifest.load("coco")[0].archive.drive_url in output and "val2014" in output
+
+
+def test_it_runs_as_a_script_from_anywhere(tmp_path):
+    script = Path(__file__).parent.parent / "verify" / "reproduce_table2.py"
+    command = [sys.executable, str(script), "--scores", "none.txt", "--labels", "none.txt"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={}, timeout=60)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: none.txt: cannot read") and "Traceback" not in done.stderr
