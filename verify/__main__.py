@@ -1,0 +1,86 @@
+"""python -m verify: golden | net."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from prototxt_gen import command
+from prototxt_gen.errors import UsageError
+from prototxt_gen.files import write_text
+
+EXAMPLES = """  python -m verify golden tests/golden/layers
+  python -m verify net --prototxt net.prototxt --caffemodel net.caffemodel --image cat.jpg
+  python -m verify net --prototxt net.prototxt --caffemodel net.caffemodel --batch 3 --failures-only"""
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = command.parser("python -m verify", "Prove that a net computes what Caffe computes.", EXAMPLES)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    golden = verbs.add_parser("golden", help="replay recorded cases of real Caffe")
+    golden.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folders with recorded cases")
+    golden.add_argument("--faithful-bugs", action="store_true", help="compute the documented defects as Caffe does")
+    net = verbs.add_parser("net", help="compare every blob of a net in every runtime")
+    net.add_argument("--prototxt", required=True, type=Path)
+    net.add_argument("--caffemodel", required=True, type=Path)
+    net.add_argument("--image", action="append", type=Path, default=[], help="a photograph; may be repeated")
+    net.add_argument("--batch", type=int, help="batch size (default: as many as there are photographs)")
+    net.add_argument("--dialect", choices=["bvlc", "srn"], help="default: detected")
+    net.add_argument("--tolerance", type=float, help="relative to a blob's largest value (default: 1e-5)")
+    net.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where ONNX Runtime runs")
+    net.add_argument("--failures-only", action="store_true", help="print failing blobs only")
+    net.add_argument("--json", type=Path, help="write the report as JSON as well")
+    return parser
+
+
+def run_golden(args: argparse.Namespace) -> int:
+    """Replay recorded cases."""
+    from tqdm import tqdm
+
+    from .golden import find_cases, report, run_case
+
+    cases = find_cases(args.folders)
+    bar = tqdm(cases, unit="case", disable=not sys.stderr.isatty())
+    results = [run_case(case, faithful_bugs=args.faithful_bugs) for case in bar]
+    print("compared with recorded outputs of real Caffe")
+    print(report(results))
+    return command.OK if all(results) else command.CHECK_FAILED
+
+
+def run_net(args: argparse.Namespace) -> int:
+    """Compare a net in every runtime."""
+    from .net import TOLERANCE, verify_net
+    from .text import net_json, net_table
+
+    if args.batch is not None and args.batch < 1:
+        raise UsageError(f"--batch {args.batch}; expected 1 or more")
+    if args.tolerance is not None and not args.tolerance > 0:
+        raise UsageError(f"--tolerance {args.tolerance}; expected a number above 0")
+    report = verify_net(
+        args.prototxt,
+        args.caffemodel,
+        images=args.image,
+        batch=args.batch or max(1, len(args.image)),
+        dialect=args.dialect,
+        tolerance=args.tolerance or TOLERANCE,
+        device=args.device,
+        progress=lambda name: print(f"running: {name}", file=sys.stderr),
+    )
+    print(net_table(report, every=not args.failures_only))
+    if args.json:
+        write_text(args.json, json.dumps(net_json(report), indent=1) + "\n")
+    return command.OK if report else command.CHECK_FAILED
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    args = arguments().parse_args(argv)
+    return {"golden": run_golden, "net": run_net}[args.verb](args)
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(main))
