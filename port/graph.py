@@ -8,7 +8,7 @@ from typing import Any
 
 from prototxt_gen.errors import NetError, Problems, closest
 from prototxt_gen.schema.text import Parsed, read_prototxt
-from prototxt_gen.schema.upgrade import upgrade_net
+from prototxt_gen.schema.upgrade import upgrade_parsed
 
 from .layers import REGISTRY, BlobSpec, Context, Layer, Misfit, Shape, make_layer, show
 from .layers.base import as_shape, dialects
@@ -78,10 +78,8 @@ def load_graph(prototxt, *, phase="TEST", stages=(), level=0, dialect=None, fait
 def build_graph(parsed: Parsed, state: NetState, faithful_bugs: bool = False) -> Graph:
     """The graph of a parsed net in a state (Net::Init); raises NetError with all problems at once."""
     with Problems(NetError, parsed.file) as problems:
-        message, _ = upgrade_net(parsed.message, parsed.dialect)
-        # Upgrading may put an Input layer first or drop padding layers: lines are kept by name.
-        known = {layer.name: line for layer, line in zip(_layers(parsed.message), parsed.lines, strict=False)}
-        lines = [known.get(layer.name, 0) for layer in message.layer]
+        parsed, _ = upgrade_parsed(parsed)
+        message, lines = parsed.message, parsed.lines
         kept = kept_layers(message, state, problems, lines)
         net = type(message)()
         net.CopyFrom(message)
@@ -90,10 +88,6 @@ def build_graph(parsed: Parsed, state: NetState, faithful_bugs: bool = False) ->
         graph = Graph(net.name, parsed.dialect, parsed.reason, state, parsed.file, net)
         _Builder(graph, problems, [lines[i] for i in kept], faithful_bugs).build()
     return graph
-
-
-def _layers(message: Any) -> Any:
-    return message.layers if len(message.layers) else message.layer
 
 
 class _Builder:

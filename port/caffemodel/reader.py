@@ -30,7 +30,8 @@ def read_caffemodel(path: str | Path) -> ModelFile:
     """Open a .caffemodel (V2, V1 or V0 NetParameter) without copying its values.
 
     Raises WeightsError for a file that is missing, damaged, incomplete or something else, and for all blobs
-    whose values do not fill their shape. Unknown fields are kept and ignored, as protobuf does.
+    whose values do not fill their shape. Unknown fields are kept and ignored, as protobuf does. The file is
+    mapped: replace it while it is open, but do not shorten it in place.
     """
     source = _map(path)
     scan = Scan(source.buffer)
@@ -64,11 +65,11 @@ def read_blob(path: str | Path) -> Blob:
 
 def _map(path: str | Path) -> Source:
     try:
-        mode = Path(path).stat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        status = Path(path).stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             raise WeightsError(Problem("not a regular file", fix="copy it to a file first", file=path))
-        with open(path, "rb") as file:
-            if stat.S_ISREG(mode) and not Path(path).stat().st_size:
+        with open(path, "rb") as file:  # a folder is refused here
+            if status.st_size == 0:
                 raise WeightsError(Problem("the file is empty (0 bytes)", fix="fetch it again", file=path))
             return Source(path, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except OSError as cause:

@@ -1,4 +1,4 @@
-"""Caffe's messages in both dialects, built at import from one table (`fields.tsv`), without generated code."""
+"""Caffe's messages in both dialects, built from one table (`fields.tsv`) when first used, no generated code."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def _add_field(message: descriptor_pb2.DescriptorProto, row: dict[str, str], enu
 
 def _file_proto(dialect: str) -> descriptor_pb2.FileDescriptorProto:
     """The whole schema of one dialect as protobuf's own description of a .proto file."""
-    fields, values = defaultdict(list), defaultdict(list)
+    fields: dict[str, list[dict[str, str]]] = defaultdict(list)
+    values: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in _rows():
         if row["dialect"] == dialect:
             (fields if row["kind"] == "field" else values)[row["message"]].append(row)
@@ -81,7 +82,7 @@ def _classes(dialect: str) -> dict[str, type[Message]]:
 
 
 def message_class(name: str, dialect: str) -> Any:
-    """The protobuf class of a Caffe message, such as `NetParameter`, in `bvlc` or `srn`; raises UsageError."""
+    """The protobuf class of a Caffe message (`NetParameter`, ...) in `bvlc` or `srn`; raises UsageError."""
     if dialect not in DIALECTS:
         raise UsageError(f"there is no dialect '{dialect}'; choose one of: {', '.join(DIALECTS)}")
     classes = _classes(dialect)
