@@ -342,8 +342,9 @@ def test_dialect_hints(save):
     dialect, reason = hint(save, bn, batch_norm)
     assert dialect is None and "'l0'" in reason and "'l1'" in reason
     for foreign in (("BN", [(1, 6, 1, 1)] * 4), ("BN", [(1, 6)] * 2), ("BatchNorm", [(6,)] * 5)):
-        dialect, reason = hint(save, bn, foreign)
-        assert dialect is None and "another fork" in reason and "'l1'" in reason
+        for before in ([], [bn]):
+            dialect, reason = hint(save, *before, foreign)
+            assert dialect is None and f"'l{len(before)}' is a" in reason and "another fork" in reason
     assert read_caffemodel(save(v1_file())).dialect_hint()[0] is None
 
 

@@ -109,7 +109,7 @@ class Blob:
         """Whether Caffe loads this blob into `shape` (`ShapeEquals`): a legacy one is right-aligned in 4."""
         if not self.legacy:
             return self.shape == tuple(shape)
-        return len(shape) <= 4 and self.shape == (1,) * (4 - len(shape)) + tuple(shape)
+        return self.shape == (1,) * (4 - len(shape)) + tuple(shape)
 
     def pieces(self) -> Iterator[Field]:
         """The fields of the file that hold `data`."""

@@ -6,14 +6,7 @@ from functools import cache
 
 from prototxt_gen.schema.messages import DIALECTS, descriptor
 from prototxt_gen.schema.upgrade import V1_TYPES
-
-# The V0 types whose V1 name is not simply the same word in capitals.
-_V0_RENAMED = {
-    "conv": "CONVOLUTION",
-    "images": "IMAGE_DATA",
-    "innerproduct": "INNER_PRODUCT",
-    "pool": "POOLING",
-}
+from prototxt_gen.schema.upgrade_v0 import V0_TYPES
 
 
 @cache
@@ -33,4 +26,4 @@ def from_v1(number: int) -> str:
 
 def from_v0(name: str) -> str:
     """The type string of a V0 type; one without a successor, such as `padding`, stays as it is."""
-    return V1_TYPES.get(_V0_RENAMED.get(name, name.upper()), name)
+    return V1_TYPES[V0_TYPES[name]] if name in V0_TYPES else name
