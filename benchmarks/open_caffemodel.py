@@ -147,9 +147,7 @@ def compare(path: Path) -> dict[str, dict[str, float]]:
     """Measure both ways on one file and print the table."""
     with read_caffemodel(path) as model:
         blobs = [blob.count for layer in model.layers for blob in layer.blobs]
-        print(
-            f"{path.name}: {path.stat().st_size / MB:.1f} MB, {len(model.layers)} layers, {len(blobs)} blobs"
-        )
+        print(f"{path.name}: {path.stat().st_size / MB:.1f} MB, {len(model.layers)} layers, {len(blobs)} blobs")
     figures = {way: _measure_apart(way, path, REPEATS if way == "mapped" else 1) for way in WAYS}
     print(f"{'opening, page cache warm':26}{'first ms':>10}{'median ms':>11}{'MB added':>10}{'MB peak':>10}")
     for way, found in figures.items():

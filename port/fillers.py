@@ -53,7 +53,13 @@ def fill(filler: Any, shape: Shape, dialect: str, seed: int, layer: str, index: 
         return np.full(shape, filler.value, np.float32)
     if kind == "bilinear":
         return bilinear(shape, dialect).astype(np.float32)
-    makers = {"uniform": _uniform, "gaussian": _gaussian, "positive_unitball": _unitball, "xavier": _xavier, "msra": _msra}
+    makers = {
+        "uniform": _uniform,
+        "gaussian": _gaussian,
+        "positive_unitball": _unitball,
+        "xavier": _xavier,
+        "msra": _msra,
+    }
     if kind not in makers:
         known = ", ".join(sorted([*makers, "constant", "bilinear"]))
         raise Misfit(f"the filler type '{kind}'", known, "filler")

@@ -102,7 +102,8 @@ class _Builder:
     def build(self) -> None:
         if not self.graph.net.layer:
             self.problems.add(
-                f"no layer is left in phase {self.graph.state.phase}", fix="try the other phase, or other stages"
+                f"no layer is left in phase {self.graph.state.phase}",
+                fix="try the other phase, or other stages",
             )
         self._net_inputs()
         for layer, line in zip(self.graph.net.layer, self.lines, strict=True):
@@ -142,9 +143,7 @@ class _Builder:
         for value in bottoms:
             value.consumers += 1
         names = list(message.top) or ["(automatic)"] * len(shapes or ())
-        tops = [
-            self._new_value(blob, message.name, shapes[i] if shapes else None) for i, blob in enumerate(names)
-        ]
+        tops = [self._new_value(blob, message.name, shapes[i] if shapes else None) for i, blob in enumerate(names)]
         for i, value in enumerate(tops):
             value.loss_weight = _loss_weight(message, layer, i)
         node = Node(message.name, layer, bottoms, tops, message, line, specs)
@@ -167,7 +166,9 @@ class _Builder:
 
     def _layer(self, message: Any, place: dict) -> Layer | None:
         if message.type not in REGISTRY:
-            self.problems.add(f"the layer type '{message.type}' is unknown", fix=closest(message.type, REGISTRY), **place)
+            self.problems.add(
+                f"the layer type '{message.type}' is unknown", fix=closest(message.type, REGISTRY), **place
+            )
             return None
         only = dialects(REGISTRY[message.type])
         if only and self.graph.dialect not in only:
@@ -177,9 +178,7 @@ class _Builder:
             return None
         phase = phase_name(message.phase) if message.HasField("phase") else self.graph.state.phase
         tops = len(message.top) or (1 if REGISTRY[message.type].kind == "loss" else 0)
-        context = Context(
-            message.name, phase, self.graph.dialect, len(message.bottom), tops, self.faithful_bugs
-        )
+        context = Context(message.name, phase, self.graph.dialect, len(message.bottom), tops, self.faithful_bugs)
         try:
             return make_layer(message, context)
         except Misfit as misfit:
@@ -203,8 +202,8 @@ class _Builder:
         return fits
 
     def _shapes(self, layer: Layer, bottoms: list[Value], place: dict):
-        shapes = [v.shape for v in bottoms]
-        if any(s is None for s in shapes):
+        shapes = [v.shape for v in bottoms if v.shape is not None]
+        if len(shapes) < len(bottoms):
             return None, []
         try:
             return layer.top_shapes(*shapes), layer.blobs(*shapes)

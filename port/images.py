@@ -21,9 +21,7 @@ _PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "cam
 _MAX_LISTED = 20
 
 
-def load_image(
-    path: str | Path, height: int, width: int, mean: Sequence[float] = MEAN
-) -> NDArray[np.float32]:
+def load_image(path: str | Path, height: int, width: int, mean: Sequence[float] = MEAN) -> NDArray[np.float32]:
     """An image as the input of a net: float32 (3, height, width), BGR, 0 to 255 minus `mean` (B, G, R).
 
     Grey is repeated to three channels and alpha is dropped. The whole image is resized bilinearly without

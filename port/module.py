@@ -125,8 +125,10 @@ def build_module(graph: Graph, arrays: dict[tuple[int, int], Any] | None = None,
     for node in nodes:
         path = _place(root, paths[node.name], modules[id(node)])
         call = fx_graph.create_node(
-            "call_module", path, tuple(places[v.name] for v in node.bottoms), name=identifier(node.tops[0].name)
-            if node.tops else None,
+            "call_module",
+            path,
+            tuple(places[v.name] for v in node.bottoms),
+            name=identifier(node.tops[0].name) if node.tops else None,
         )
         _spread(fx_graph, node, call, places)
     fx_graph.output({v.blob: places[v.name] for v in graph.outputs})

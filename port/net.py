@@ -38,9 +38,7 @@ def load_net(
     the net's fillers make the weights from `seed`. `strict` refuses a net layer that no file has. `dialect`
     None detects it; `net.caffe` is the graph (with the dialect and the reason), `net.report` what was loaded.
     """
-    graph = load_graph(
-        prototxt, phase=phase, stages=stages, level=level, dialect=dialect, faithful_bugs=faithful_bugs
-    )
+    graph = load_graph(prototxt, phase=phase, stages=stages, level=level, dialect=dialect, faithful_bugs=faithful_bugs)
     arrays, report = ({}, LoadReport()) if caffemodel is None else load_arrays(graph, caffemodel, strict)
     net = build_module(graph, arrays, seed)
     net.report = report

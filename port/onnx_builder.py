@@ -144,7 +144,11 @@ class OnnxGraph:
         if axes is None:
             return self.op(kind, x, keepdims=int(keep))
         if not axes:  # without axes ONNX would reduce everything
-            return self.op({"ReduceL1": "Abs"}.get(kind, "Identity"), x) if kind != "ReduceSumSquare" else self.op("Mul", x, x)
+            return (
+                self.op({"ReduceL1": "Abs"}.get(kind, "Identity"), x)
+                if kind != "ReduceSumSquare"
+                else self.op("Mul", x, x)
+            )
         if kind == "ReduceSum" or self.opset >= 18:
             return self.op(kind, x, self.constant(axes, np.int64, "axes"), keepdims=int(keep))
         return self.op(kind, x, axes=axes, keepdims=int(keep))

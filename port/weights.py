@@ -8,9 +8,9 @@ from typing import Any
 
 from prototxt_gen.errors import CaffeError, Problems, WeightsError
 
-from .caffemodel import Blob, ModelFile, read_caffemodel
+from .caffemodel import ModelFile, read_caffemodel
 from .graph import Graph
-from .layers import Shape, show
+from .layers import show
 
 
 @dataclass
@@ -28,13 +28,6 @@ class LoadReport:
             if names:
                 lines.append(f"  {len(names)} {what}: {', '.join(names)}")
         return "\n".join(lines)
-
-
-def shape_fits(blob: Blob, shape: Shape) -> bool:
-    """Whether Caffe takes a stored blob for a net blob (Blob::ShapeEquals): old 4-D shapes align at the right."""
-    if not blob.legacy:
-        return tuple(blob.shape) == tuple(shape)
-    return len(shape) <= 4 and (1,) * (4 - len(shape)) + tuple(shape) == tuple(blob.shape)
 
 
 def weight_files(caffemodel: Any) -> list[Path]:
@@ -102,7 +95,7 @@ def _take(graph: Graph, model: ModelFile, index: dict[str, int], arrays: dict, r
                 )
                 continue
             for j, (blob, spec) in enumerate(zip(layer.blobs, node.specs, strict=True)):
-                if shape_fits(blob, spec.shape):
+                if blob.fits(spec.shape):
                     arrays[index[layer.name], j] = blob.data
                 else:
                     problems.add(

@@ -28,20 +28,12 @@ def _parser() -> argparse.ArgumentParser:
     top = parser("python -m prototxt_gen", "Write the paper's nets as Caffe files.", EXAMPLES)
     commands = top.add_subparsers(required=True, metavar="write | list")
 
-    write = commands.add_parser(
-        "write", help="write a test net, and weights for it", description=write_command.__doc__
-    )
+    write = commands.add_parser("write", help="write a test net, and weights for it", description=write_command.__doc__)
     write.set_defaults(command=write_command)
     write.add_argument("--network", required=True, help=", ".join(NETWORKS))
-    write.add_argument(
-        "--dataset", default=DEFAULT_DATASET, help=f"{', '.join(DATASETS)} (default: %(default)s)"
-    )
-    write.add_argument(
-        "--profile", default=DEFAULT_PROFILE, help=f"{', '.join(PROFILES)} (default: %(default)s)"
-    )
-    write.add_argument(
-        "--dialect", default=DEFAULT_DIALECT, help=f"{', '.join(DIALECT_NAMES)} (default: %(default)s)"
-    )
+    write.add_argument("--dataset", default=DEFAULT_DATASET, help=f"{', '.join(DATASETS)} (default: %(default)s)")
+    write.add_argument("--profile", default=DEFAULT_PROFILE, help=f"{', '.join(PROFILES)} (default: %(default)s)")
+    write.add_argument("--dialect", default=DEFAULT_DIALECT, help=f"{', '.join(DIALECT_NAMES)} (default: %(default)s)")
     write.add_argument("--classes", type=int, metavar="N", help="number of labels (default: the data set's)")
     write.add_argument(
         "--width-divisor",

@@ -146,9 +146,7 @@ class NetBuilder:
         self._net.layer.append(layer)
 
 
-def fill(
-    message: Any, values: Mapping[str, Any], problems: Problems, *, layer: str = "", path: str = ""
-) -> None:
+def fill(message: Any, values: Mapping[str, Any], problems: Problems, *, layer: str = "", path: str = "") -> None:
     """Set a message's fields from plain values (dicts for messages); adds to `problems` what does not fit."""
     known = message.DESCRIPTOR.fields_by_name
     for name, value in values.items():
@@ -169,9 +167,7 @@ def fill(
                 target.SetInParent()  # an empty dict is a message too
                 fill(target, item, problems, layer=layer, path=f"{path}{name}.")
             else:
-                problems.add(
-                    f"{item!r} is no message", expected=f"a dict of {field.message_type.name} fields", **place
-                )
+                problems.add(f"{item!r} is no message", expected=f"a dict of {field.message_type.name} fields", **place)
 
 
 def _set_fields(layer: Any, fields: Mapping[str, Any], problems: Problems) -> None:
@@ -205,9 +201,7 @@ def _set_scalar(message: Any, field: FieldDescriptor, value: Any, problems: Prob
     if field.enum_type is not None:
         names = field.enum_type.values_by_name
         if not isinstance(value, str) or value not in names:
-            problems.add(
-                f"{value!r} is not a value of {field.enum_type.name}", **_way_out(str(value), names), **place
-            )
+            problems.add(f"{value!r} is not a value of {field.enum_type.name}", **_way_out(str(value), names), **place)
             return
         value = names[value].number
     else:

@@ -16,7 +16,10 @@ def parser(program: str, description: str, examples: str = "") -> argparse.Argum
     """An argument parser whose --help ends in examples."""
     epilog = f"examples:\n{examples}" if examples else None
     return argparse.ArgumentParser(
-        prog=program, description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=program,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 

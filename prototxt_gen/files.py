@@ -30,6 +30,15 @@ def read_bytes(path: str | Path, error: type[CaffeError] = CaffeError) -> bytes:
         raise error(os_problem(path, cause, "read")) from None
 
 
+def read_head(path: str | Path, error: type[CaffeError] = CaffeError, size: int = 4096) -> bytes:
+    """The first bytes of a file; raises `error` naming the file when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(size)
+    except OSError as cause:
+        raise error(os_problem(path, cause, "read")) from None
+
+
 def read_text(path: str | Path, error: type[CaffeError] = CaffeError) -> str:
     """The text (UTF-8) of a file; raises `error` for a missing or binary file."""
     data = read_bytes(path, error)

@@ -71,9 +71,7 @@ class MainNet:
     stride_layer: str = reconstructed(
         "3x3", "stride 2 on the {} convolution (branch2b)", "as in the Torch model the authors converted"
     )
-    eps: float = reconstructed(
-        1e-5, "normalisation eps {}, no bias in convolutions", "as in the same Torch model"
-    )
+    eps: float = reconstructed(1e-5, "normalisation eps {}, no bias in convolutions", "as in the same Torch model")
     fillers: tuple[str, str] = reconstructed(
         ("msra", "xavier"),
         "fillers {} for convolutions and fully connected layers",
@@ -167,9 +165,7 @@ class Claims:
 
     head: int = stated(6_000_000, "3", "the head adds about {} parameters")
     main_net: int = stated(40_000_000, "3", "ResNet-101 has about {} parameters")
-    ungrouped_per_label: int = stated(
-        400_000, "3", "conv4 without groups, on C channels, would have {} C parameters"
-    )
+    ungrouped_per_label: int = stated(400_000, "3", "conv4 without groups, on C channels, would have {} C parameters")
 
 
 @dataclass(frozen=True)

@@ -76,9 +76,7 @@ def _manifest() -> dict[str, Any]:
 @cache
 def _released() -> tuple[ReleasedFile, ...]:
     manifest = _manifest()
-    archives = {
-        key: Archive(key, page=manifest["page"], **entry) for key, entry in manifest["archives"].items()
-    }
+    archives = {key: Archive(key, page=manifest["page"], **entry) for key, entry in manifest["archives"].items()}
     entries = [
         {
             **entry,

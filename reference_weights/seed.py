@@ -33,7 +33,7 @@ BATCH = 2
 DIGITS = 4  # kept of measured numbers
 
 
-def rounded(values: np.ndarray) -> np.ndarray:
+def rounded(values: np.ndarray | float) -> np.ndarray:
     """Values with DIGITS significant digits."""
     values = np.asarray(values, np.float64)
     safe = np.where(values == 0, 1, np.abs(values))
@@ -80,7 +80,11 @@ def _branches(graph: Graph) -> set[int]:
     ends: set[str] = set()
     for node in graph.nodes:
         reached = [depth[v.name] for v in node.bottoms]
-        if node.layer.type == "Eltwise" and getattr(node.layer, "operation", "") == "SUM" and not node.message.eltwise_param.coeff:
+        if (
+            node.layer.type == "Eltwise"
+            and getattr(node.layer, "operation", "") == "SUM"
+            and not node.message.eltwise_param.coeff
+        ):
             ends |= {v.name for v in node.bottoms if depth[v.name] > min(reached)}
         depth |= {v.name: max(reached, default=0) + bool(node.specs) for v in node.tops}
     return {i for i, node in enumerate(graph.nodes) if any(v.name in ends for v in node.tops)}
@@ -97,7 +101,7 @@ def _seeded(node: Node, bottoms: list[np.ndarray], dialect: str, seed: int, devi
     elif "weight" in names and len(node.specs[0].shape) > 1:
         found = float(node.layer.reference([b.copy() for b in blobs], *bottoms)[0].std()) / deviation
         if not 0.5 <= found <= 2:
-            blobs[0] = blobs[0] * (rounded(np.float64(1 / found)) if found else 1.0)
+            blobs[0] = blobs[0] * (rounded(1 / found) if found else 1.0)
     return [blob.astype(np.float32).astype(np.float64) for blob in blobs]
 
 

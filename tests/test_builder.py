@@ -116,9 +116,7 @@ def test_an_unknown_field_is_named_with_the_closest_and_the_known_ones():
     with pytest.raises(NetError) as error:
         net.Convolution("conv", x, num_outputs=8)
     text = str(error.value)
-    assert text.startswith(
-        "layer 'conv', field 'num_outputs': Convolution has no such field; expected one of: "
-    )
+    assert text.startswith("layer 'conv', field 'num_outputs': Convolution has no such field; expected one of: ")
     assert "kernel_size" in text and "loss_weight" in text and "pooling_param" not in text
     assert text.endswith("Did you mean 'num_output'?")
 
@@ -239,9 +237,7 @@ def test_in_place_chains_are_allowed_until_someone_reads():
 def test_phases_may_share_names():
     net = NetBuilder("train_val", "srn")
     for phase, batch in (("TRAIN", 8), ("TEST", 3)):
-        data = net.Data(
-            "data", include={"phase": phase}, source=f"{phase}_lmdb", batch_size=batch, backend="LMDB"
-        )
+        data = net.Data("data", include={"phase": phase}, source=f"{phase}_lmdb", batch_size=batch, backend="LMDB")
     x = net.InnerProduct("fc", data, num_output=4)
     net.Dropout("drop", x, top="dropped", include=[{"phase": "TRAIN"}])
     with pytest.raises(NetError, match="reads blob 'dropped', which no earlier layer makes in phase TEST"):

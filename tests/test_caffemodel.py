@@ -229,9 +229,7 @@ def test_v1_file_with_a_legacy_shape(save, way):
     assert (blob.shape, blob.legacy, blob.dtype, blob.diff) == ((2, 3, 1, 5), True, np.float32, None)
     np.testing.assert_array_equal(blob.data, LEGACY_VALUES.reshape(2, 3, 1, 5))
     assert blob.data.flags.owndata is False and not blob.data.flags.writeable
-    assert layer.message("srn") == message_class("V1LayerParameter", "srn")(
-        name="ip", type=14, bottom=["x"], top=["y"]
-    )
+    assert layer.message("srn") == message_class("V1LayerParameter", "srn")(name="ip", type=14, bottom=["x"], top=["y"])
     np.testing.assert_array_equal(stored(parsed(path.read_bytes()).layers[0].blobs[0]), blob.data)
 
 

@@ -65,9 +65,7 @@ def test_without_evidence_the_default(text):
 
 
 def test_the_larger_part_decides_and_the_rest_is_told():
-    dialect, reason = found(
-        'layer { type: "Input" }\nlayer { type: "BN" bn_param { } }\nlayer { type: "Gather" }'
-    )
+    dialect, reason = found('layer { type: "Input" }\nlayer { type: "BN" bn_param { } }\nlayer { type: "Gather" }')
     assert dialect == "srn"
     assert "in line 2 (and 2 more) exists only in srn" in reason
     assert "against it, the layer type 'Input' in line 1 exists only in bvlc" in reason

@@ -51,9 +51,7 @@ def single(value) -> int:
 @each_net
 def test_the_text_is_the_golden_copy(network, dialect):
     golden = GOLDEN / dialect / FILES[network]
-    accept = (
-        f"python -m prototxt_gen write --network {network} --dialect {dialect} --output {golden.parent.name}/"
-    )
+    accept = f"python -m prototxt_gen write --network {network} --dialect {dialect} --output {golden.parent.name}/"
     text = prototxt_gen.net_text(network, dialect=dialect)
     assert text.encode() == golden.read_bytes(), f"if the change is meant, in tests/golden/prototxt: {accept}"
 
@@ -130,9 +128,7 @@ def test_counts_and_names(network, dialect):
 def test_pre_activation(dialect):
     layers = by_name(net_of("ResNet-101", dialect))
     reads = {name: list(layer.bottom) for name, layer in layers.items()}
-    assert reads["res2a_branch1"] == reads["res2a_branch2a"] == ["pool1"], (
-        "no pre-activation in the first unit"
-    )
+    assert reads["res2a_branch1"] == reads["res2a_branch2a"] == ["pool1"], "no pre-activation in the first unit"
     assert reads["res2a"] == ["res2a_branch2c", "res2a_branch1"]
     for unit, before in (("res3a", "res2c"), ("res4a", "res3b3"), ("res5a", "res4b22")):
         assert reads[f"{unit}_branch1"] == reads[f"{unit}_branch2a"] == [f"{before}_relu"], "one shared"
@@ -159,9 +155,7 @@ def test_normalisation_of_each_dialect():
             assert (following.type, following.scale_param.bias_term) == ("Scale", True)
             assert list(following.bottom) == list(following.top) == list(layer.top)
             assert layer.name.removeprefix("bn") == following.name.removeprefix("scale")
-            assert (layer.top == layer.bottom) == (
-                layer.bottom[0].startswith("conv") or "_branch" in layer.bottom[0]
-            )
+            assert (layer.top == layer.bottom) == (layer.bottom[0].startswith("conv") or "_branch" in layer.bottom[0])
 
 
 def shapes_and_counts(net) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
@@ -229,10 +223,7 @@ def test_the_head(dialect):
     assert layers["att_softmax"].softmax_param.axis == 2
     assert layers["conf_conv1"].convolution_param.bias_term, "the paper's conv1 has a bias"
     assert sorted(layers["weighted_attention"].bottom) == ["A", "S_sigmoid"]
-    assert (
-        layers["weighted_attention"].eltwise_param.operation
-        == layers["weighted_attention"].eltwise_param.PROD
-    )
+    assert layers["weighted_attention"].eltwise_param.operation == layers["weighted_attention"].eltwise_param.PROD
     conv4 = layers["sr_conv4"].convolution_param
     assert (conv4.num_output, single(conv4.kernel_size), conv4.group) == (2048, 14, 512)
     relu = [layer.bottom[0] for layer in layers_of(net, "ReLU") if layer.bottom[0].startswith(("att", "sr"))]
@@ -255,9 +246,7 @@ def test_other_numbers_of_labels(network, dialect):
 @each_net
 def test_miniatures_keep_the_structure(network, dialect):
     full, small = net_of(network, dialect), net_of(network, dialect, width_divisor=8)
-    assert [(layer.name, layer.type) for layer in full.layer] == [
-        (layer.name, layer.type) for layer in small.layer
-    ]
+    assert [(layer.name, layer.type) for layer in full.layer] == [(layer.name, layer.type) for layer in small.layer]
     large, little = shapes_and_counts(full)[0], shapes_and_counts(small)[0]
     assert little["res4b22_relu"] == (128, 14, 14)
     per_label = {"data", "Z", "Z_flat", "A_flat", "A", "S", "S_sigmoid", "U", "y_cls", "y_sr", "y"}
@@ -290,9 +279,7 @@ def test_the_header_says_what_is_reconstructed():
     stated, reconstructed = head.split("# Reconstructed")
     assert "alpha = 0.5" in stated and "conv2 (1x1): 512" in reconstructed and "conv2 (1x1)" not in stated
     baseline = (GOLDEN / "srn" / FILES["ResNet-101"]).read_text()
-    assert "conv4" not in baseline[: baseline.index('name: "')], (
-        "a baseline's header has no facts of the head"
-    )
+    assert "conv4" not in baseline[: baseline.index('name: "')], "a baseline's header has no facts of the head"
 
 
 # The command
@@ -312,9 +299,7 @@ def test_write_to_a_folder_and_to_a_file(tmp_path, capsys):
     assert status == 0 and f"wrote {path}: ResNet-SRN, 460 layers, dialect bvlc" in out
     assert path.exists()
     target = tmp_path / "mine.prototxt"
-    status, out, _ = command(
-        capsys, "write", "--network", "ResNet-101", "--dialect", "srn", "--output", str(target)
-    )
+    status, out, _ = command(capsys, "write", "--network", "ResNet-101", "--dialect", "srn", "--output", str(target))
     assert status == 0 and f"wrote {target}: ResNet-101, 340 layers" in out
     assert target.read_bytes() == (GOLDEN / "srn" / FILES["ResNet-101"]).read_bytes()
 
@@ -392,9 +377,7 @@ def test_weights_come_from_the_entry_point(tmp_path, capsys, monkeypatch):
     entry = FakeEntry()
     monkeypatch.setattr(write, "weights_kinds", lambda: {"fake": entry})
     path = tmp_path / "net.prototxt"
-    status, out, _ = command(
-        capsys, "write", "--network", "ResNet-101", "--weights", "fake:7:x", "--output", str(path)
-    )
+    status, out, _ = command(capsys, "write", "--network", "ResNet-101", "--weights", "fake:7:x", "--output", str(path))
     assert status == 0
     assert entry.calls == [(path, "7:x", tmp_path / "net.caffemodel")]
     assert out.splitlines()[-1] == f"wrote {tmp_path / 'net.caffemodel'}: 3 blobs"
@@ -419,9 +402,7 @@ def test_weights_come_from_the_entry_point(tmp_path, capsys, monkeypatch):
 )
 def test_weights_that_cannot_be_written(kinds, spec, message, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(write, "weights_kinds", lambda: kinds)
-    status, _, err = command(
-        capsys, "write", "--network", "ResNet-101", "--weights", spec, "--output", str(tmp_path)
-    )
+    status, _, err = command(capsys, "write", "--network", "ResNet-101", "--weights", spec, "--output", str(tmp_path))
     assert status == 2 and message in err
     assert not list(tmp_path.iterdir()), "nothing is written when the weights cannot be"
 

@@ -102,9 +102,7 @@ def test_floats_of_all_bit_patterns_come_back():
         float("inf"),
         float("-inf"),
     ]
-    message = message_class("BlobProto", "bvlc")(
-        data=values, double_data=[random_double(rng) for _ in range(2000)]
-    )
+    message = message_class("BlobProto", "bvlc")(data=values, double_data=[random_double(rng) for _ in range(2000)])
     back = parse(to_text(message), "BlobProto")
     assert back.SerializeToString() == message.SerializeToString()  # bits, so that -0 is not 0
 

@@ -187,9 +187,7 @@ def test_v0_and_v1_in_one_net_are_refused():
 
 
 def test_param_entries_are_made_as_needed():
-    layer = upgraded(
-        'layers { param: "w" blob_share_mode: PERMISSIVE blobs_lr: 3 blobs_lr: 5 weight_decay: 7 }'
-    )
+    layer = upgraded('layers { param: "w" blob_share_mode: PERMISSIVE blobs_lr: 3 blobs_lr: 5 weight_decay: 7 }')
     expected = 'param { name: "w" share_mode: PERMISSIVE lr_mult: 3 decay_mult: 7 } param { lr_mult: 5 }'
     assert layer == parse(f"layer {{ {expected} }}")
 
@@ -200,9 +198,7 @@ def test_blobs_and_net_fields_are_carried_over():
 
 
 def test_data_fields_move_only_from_the_block_of_the_type():
-    layer = upgraded(
-        "layers { type: IMAGE_DATA image_data_param { scale: 2 batch_size: 3 } data_param { scale: 4 } }"
-    )
+    layer = upgraded("layers { type: IMAGE_DATA image_data_param { scale: 2 batch_size: 3 } data_param { scale: 4 } }")
     assert layer.layer[0].transform_param.scale == 2
     assert layer.layer[0].data_param.scale == 4
     assert not layer.layer[0].image_data_param.HasField("scale")
@@ -245,21 +241,15 @@ def test_surplus_shapes_are_ignored_and_told():
     layer = upgraded('input: "a" input_dim: [2, 3, 5, 7, 11, 13]').layer[0]
     assert (
         layer
-        == parse(
-            'layer { name: "input" type: "Input" top: "a" input_param { shape { dim: [2, 3, 5, 7] } } }'
-        ).layer[0]
+        == parse('layer { name: "input" type: "Input" top: "a" input_param { shape { dim: [2, 3, 5, 7] } } }').layer[0]
     )
-    assert "6 input_dim: what is too much is ignored" in notes_of(
-        'input: "a" input_dim: [2, 3, 5, 7, 11, 13]'
-    )
+    assert "6 input_dim: what is too much is ignored" in notes_of('input: "a" input_dim: [2, 3, 5, 7, 11, 13]')
     both = 'input: "a" input_dim: [2, 3, 5, 7] input_shape { dim: 4 }'
     assert list(upgraded(both).layer[0].input_param.shape[0].dim) == [4]
     assert "too much" in notes_of(both)
 
 
-@pytest.mark.parametrize(
-    "shapes", ["input_dim: [2, 3, 5]", "input_dim: [1, 2, 3, 4, 5]", "input_shape { dim: 3 }"]
-)
+@pytest.mark.parametrize("shapes", ["input_dim: [2, 3, 5]", "input_dim: [1, 2, 3, 4, 5]", "input_shape { dim: 3 }"])
 def test_too_few_shapes_are_refused(shapes):
     (problem,) = refusal(f'input: "a" input: "b" {shapes}')
     assert "2 inputs" in problem.found and "four input_dim" in problem.expected

@@ -61,6 +61,6 @@ def compare(found: np.ndarray, expected: np.ndarray, tolerance: float, name: str
         at = tuple(map(int, np.argwhere(~same)[0]))
         return failed(f"{found[at]} at {at}, expected {expected[at]} ({int((~same).sum())} such values)")
     difference = np.abs(np.where(odd, 0, found) - np.where(odd, 0, expected))
-    at = np.unravel_index(int(difference.argmax()), difference.shape)
+    at = tuple(map(int, np.unravel_index(int(difference.argmax()), difference.shape)))
     scale = float(np.abs(np.where(odd, 0, expected)).max()) or 1.0
     return Comparison(name, tuple(expected.shape), float(difference[at]), scale, tolerance, tuple(map(int, at)))

@@ -102,7 +102,9 @@ def load_case(recording: Recording, faithful_bugs: bool = False) -> tuple[Graph,
     return graph, build_module(graph, arrays)
 
 
-def run_case(prototxt: Path, *, forward: float = FORWARD, backward: float = BACKWARD, faithful_bugs=False) -> CaseResult:
+def run_case(
+    prototxt: Path, *, forward: float = FORWARD, backward: float = BACKWARD, faithful_bugs=False
+) -> CaseResult:
     """Replay one case in every runtime; what cannot run is an error of that case, not an exception."""
     result = CaseResult(f"{prototxt.parent.name}/{prototxt.stem}")
     try:

@@ -78,7 +78,8 @@ def net_inputs(net: CaffeNet, images: list[Path], batch: int) -> tuple[dict[str,
     The first input with 3 channels gets the photographs; a batch larger than their number repeats them
     mirrored, then upside down, so that no two entries are alike. Other inputs get random numbers.
     """
-    inputs, said = {}, []
+    inputs: dict[str, np.ndarray] = {}
+    said: list[str] = []
     random = np.random.RandomState(0)
     for value in net.caffe.inputs:
         shape = value.shape
@@ -86,7 +87,9 @@ def net_inputs(net: CaffeNet, images: list[Path], batch: int) -> tuple[dict[str,
             raise NetError(Problem(f"the input '{value.blob}' has no shape", file=net.caffe.file))
         if len(shape) == 4 and shape[1] == 3 and images and not any("photograph" in s for s in said):
             inputs[value.blob] = _photographs(images, batch, shape[2], shape[3])
-            said.append(f"{value.blob} {show(inputs[value.blob].shape)} photographs: " + ", ".join(p.name for p in images))
+            said.append(
+                f"{value.blob} {show(inputs[value.blob].shape)} photographs: " + ", ".join(p.name for p in images)
+            )
         else:
             inputs[value.blob] = random.standard_normal((batch, *shape[1:])).astype(np.float32)
             said.append(f"{value.blob} {show(inputs[value.blob].shape)} random")
@@ -95,7 +98,12 @@ def net_inputs(net: CaffeNet, images: list[Path], batch: int) -> tuple[dict[str,
 
 def _photographs(images: list[Path], batch: int, height: int, width: int) -> np.ndarray:
     loaded = [load_image(path, height, width) for path in images]
-    turns: list[Callable[[Any], Any]] = [lambda x: x, lambda x: x[:, :, ::-1], lambda x: x[:, ::-1], lambda x: x[:, ::-1, ::-1]]
+    turns: list[Callable[[Any], Any]] = [
+        lambda x: x,
+        lambda x: x[:, :, ::-1],
+        lambda x: x[:, ::-1],
+        lambda x: x[:, ::-1, ::-1],
+    ]
     entries = [turns[i // len(loaded) % 4](loaded[i % len(loaded)]) for i in range(batch)]
     return np.ascontiguousarray(np.stack(entries), np.float32)
 

@@ -68,9 +68,7 @@ def compute_scores(
     return scores
 
 
-def _batches(
-    images: Sequence[str | Path], batch: int, height: int, width: int
-) -> Iterator[NDArray[np.float32]]:
+def _batches(images: Sequence[str | Path], batch: int, height: int, width: int) -> Iterator[NDArray[np.float32]]:
     """Blocks (batch, 3, height, width) in order; a few are loaded ahead while the net computes."""
 
     def load(start: int) -> NDArray[np.float32]:

@@ -87,9 +87,7 @@ def _good(values: Any, allowed: Sequence[int] | None) -> Any:
     return np.isfinite(values) if allowed is None else np.isin(values, allowed)
 
 
-def _problems(
-    path: str | Path, lines: list[str], classes: int | None, allowed: Sequence[int] | None
-) -> list[Problem]:
+def _problems(path: str | Path, lines: list[str], classes: int | None, allowed: Sequence[int] | None) -> list[Problem]:
     """What is wrong with the lines of a file, the first few in full and the number of the others."""
     first = next(number for number, line in enumerate(lines, start=1) if line.strip())
     width = classes or len(lines[first - 1].split())
@@ -110,14 +108,10 @@ def _problems(
     return problems
 
 
-def _bad_words(
-    path: str | Path, line: int, words: list[str], allowed: Sequence[int] | None
-) -> Iterator[Problem]:
+def _bad_words(path: str | Path, line: int, words: list[str], allowed: Sequence[int] | None) -> Iterator[Problem]:
     expected = "a finite number" if allowed is None else " or ".join(map(str, allowed))
     fix = "labels with -1 belong to protocol 'wider'" if allowed == (0, 1) else ""
     for column, word in enumerate(words, start=1):
         if not _NUMBER.fullmatch(word) or not _good(float(word), allowed):
             negative = word.startswith("-1")
-            yield Problem(
-                f"column {column} is '{word}'", expected, fix if negative else "", file=path, line=line
-            )
+            yield Problem(f"column {column} is '{word}'", expected, fix if negative else "", file=path, line=line)

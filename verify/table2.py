@@ -99,9 +99,7 @@ def from_root(
     absent = [file for file in manifest.missing(root, DATASET) if file.role in wanted]
     if absent:
         hint = "`python -m reference_weights list` says where it was published"
-        raise DataError(
-            Problem("there is no such file", file.purpose, hint, file=root / file.path) for file in absent
-        )
+        raise DataError(Problem("there is no such file", file.purpose, hint, file=root / file.path) for file in absent)
     if "scores" in have:
         yield from_scores(have["scores"], have["labels"], row)
     if image_root:

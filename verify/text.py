@@ -37,7 +37,8 @@ def net_table(report: NetReport, every: bool = True) -> str:
 
 def _line(row: Row, width: int, used: list[str]) -> str:
     runtime, worst = row.worst
-    text = f"{row.value:{width}}  {row.type:14} {show(row.shape):>16}  {worst.absolute:13.1e} {worst.relative:8.1e} {runtime:7}"
+    text = f"{row.value:{width}}  {row.type:14} {show(row.shape):>16}"
+    text += f"  {worst.absolute:13.1e} {worst.relative:8.1e} {runtime:7}"
     text += "".join(f" {_cell(row, r):>8}" for r in used)
     return f"{text}  {'pass' if row else 'FAIL'}" + (f"  {worst.note}" if worst.note else "")
 
@@ -55,7 +56,9 @@ def net_summary(report: NetReport) -> list[str]:
                 f"{report.seconds.get(runtime, 0):.1f} s"
             )
     failed = [row for row in report.rows if not row]
-    verdict = f"PASS: all within {report.tolerance:.0e}" if report else f"FAIL: {len(failed)} of {len(report.rows)} blobs"
+    verdict = (
+        f"PASS: all within {report.tolerance:.0e}" if report else f"FAIL: {len(failed)} of {len(report.rows)} blobs"
+    )
     if report.first_divergent:
         verdict += f", first in layer '{report.first_divergent.layer}'"
     return [*lines, verdict]

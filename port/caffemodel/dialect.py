@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from .model import ModelLayer
 
 # Types that one dialect alone registers.
-_DIALECT_OF = {
-    name: dialect for dialect in DIALECTS for name in LAYER_TYPES[dialect] - LAYER_TYPES[other(dialect)]
-}
+_DIALECT_OF = {name: dialect for dialect in DIALECTS for name in LAYER_TYPES[dialect] - LAYER_TYPES[other(dialect)]}
 _FOREIGN = "another fork"
 
 

@@ -31,9 +31,7 @@ def layout(message: str) -> Layout:
     """The layout of LayerParameter, V1LayerParameter or V0LayerParameter; both dialects agree on it."""
     fields = descriptor(message, DIALECTS[0]).fields_by_name
     numbers = {
-        name: fields[name].number
-        for name in ("name", "type", "bottom", "top", "blobs", "phase")
-        if name in fields
+        name: fields[name].number for name in ("name", "type", "bottom", "top", "blobs", "phase") if name in fields
     }
     nested = fields["layer"].number if "layer" in fields else 0
     return Layout(message, **{"bottom": 0, "top": 0, "phase": 0, **numbers}, nested=nested)

@@ -30,9 +30,7 @@ class Source:
     @property
     def buffer(self) -> memoryview:
         if self._buffer is None:
-            raise UsageError(
-                Problem("the weights file is closed", fix="read its blobs first", file=self.path)
-            )
+            raise UsageError(Problem("the weights file is closed", fix="read its blobs first", file=self.path))
         return self._buffer
 
     def close(self) -> None:

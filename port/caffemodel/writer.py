@@ -64,9 +64,7 @@ def _check_net(path: str | Path, net: Any, arrays: list[list[np.ndarray]]) -> No
     types = {"f4": "float32"} | ({"f8": "float64"} if "double_data" in blob_fields.fields_by_name else {})
     with Problems(WeightsError, path) as problems:
         if net.layer and net.layers:
-            problems.add(
-                "it has layers of both formats", expected="`layer` only", fix="upgrade the net first"
-            )
+            problems.add("it has layers of both formats", expected="`layer` only", fix="upgrade the net first")
         elif len(arrays) != len(layers):
             expected = f"one list for each of {len(layers)}"
             problems.add(f"blobs are given for {len(arrays)} layers", expected=expected)
@@ -145,9 +143,7 @@ def _write_piece(file: IO[bytes], piece: Piece | memoryview) -> None:
         file.write(np.ascontiguousarray(rows[start : start + step], piece.dtype.newbyteorder("<")).data)
 
 
-def _chosen_blobs(
-    model: ModelFile, replace: Mapping[tuple[str | int, int], Any]
-) -> list[tuple[Blob, np.ndarray]]:
+def _chosen_blobs(model: ModelFile, replace: Mapping[tuple[str | int, int], Any]) -> list[tuple[Blob, np.ndarray]]:
     """The blobs to replace, each with its new values in the stored type; raises WeightsError."""
     chosen: dict[Blob, np.ndarray] = {}
     with Problems(WeightsError, model.path) as problems:

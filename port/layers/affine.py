@@ -67,13 +67,15 @@ class Scale(_Spanning):
         return [*specs, BlobSpec("bias", shape, self.bias_filler)] if self.bias_term else specs
 
     def reference(self, blobs, x, *operand):
-        factor, *bias = [*operand, *blobs]
+        operands = [*operand, *blobs]
+        factor, bias = operands[0], operands[1:]
         wide = self.expanded(x.shape, *(o.shape for o in operand))
         y = x * factor.reshape(wide)
         return (y + bias[0].reshape(wide),) if bias else (y,)
 
     def forward(self, module, x, *operand):
-        factor, *bias = [*operand, *module.blobs]
+        operands = [*operand, *module.blobs]
+        factor, bias = operands[0], operands[1:]
         wide = self.expanded(tuple(x.shape), *(tuple(o.shape) for o in operand))
         y = x * factor.reshape(wide)
         return (y + bias[0].reshape(wide),) if bias else (y,)

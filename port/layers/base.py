@@ -44,7 +44,7 @@ class Misfit(Exception):
 
     def __init__(self, found: str, expected: str = "", field: str = "", fix: str = ""):
         super().__init__(found)
-        self.parts = {"found": found, "expected": expected, "field": field, "fix": fix}
+        self.parts: dict[str, Any] = {"found": found, "expected": expected, "field": field, "fix": fix}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 
 from .base import BlobSpec, Layer, Misfit, canonical_axis, register, same_shape
@@ -92,7 +91,7 @@ class _Convolving(Layer):
 
     def onnx_each(self, graph, op, bottoms, pads_of):
         """One ONNX node per bottom, between reshapes where the channel axis is not 1 or there is no spatial axis."""
-        tops = []
+        tops: list[str] = []
         for x in bottoms:
             shape = graph.shape(x)
             axis, (kernel, stride, pad, dilation) = self.checked([shape])

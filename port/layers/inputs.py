@@ -24,7 +24,12 @@ class Input(Layer):
         if len(shapes) not in (0, 1, self.at.tops):
             raise Misfit(f"{len(shapes)} shapes for {self.at.tops} tops", "one for all, or one each", "shape")
         if not shapes:
-            raise Misfit("no shape", "one for all tops, or one each", "shape", "write input_param { shape { dim: ... } }")
+            raise Misfit(
+                "no shape",
+                "one for all tops, or one each",
+                "shape",
+                "write input_param { shape { dim: ... } }",
+            )
         return shapes * self.at.tops if len(shapes) == 1 else shapes
 
     def reference(self, blobs):

@@ -98,7 +98,9 @@ class SigmoidCrossEntropyLoss(NormalizedLoss):
 
     def onnx(self, graph, x, target):
         target = graph.like(target, x)
-        soft = graph.op("Log", graph.op("Add", graph.op("Exp", graph.op("Neg", graph.op("Abs", x))), graph.constant(1.0)))
+        soft = graph.op(
+            "Log", graph.op("Add", graph.op("Exp", graph.op("Neg", graph.op("Abs", x))), graph.constant(1.0))
+        )
         terms = graph.op("Add", graph.op("Sub", graph.op("Relu", x), graph.op("Mul", x, target)), soft)
         kept = None
         if self.ignored is not None:

@@ -63,7 +63,11 @@ class Pooling(Layer):
         require("kernel_size", kernel, 1)
         require("stride", stride, 1)
         if any(p >= k for p, k in zip(pad, kernel, strict=True)):
-            raise Misfit(f"pad {pad[0]}, {pad[1]} with kernel {kernel[0]}, {kernel[1]}", "a pad below the kernel", "pad")
+            raise Misfit(
+                f"pad {pad[0]}, {pad[1]} with kernel {kernel[0]}, {kernel[1]}",
+                "a pad below the kernel",
+                "pad",
+            )
         if any(pad) and self.pool == "STOCHASTIC":
             raise Misfit("a pad with STOCHASTIC pooling", "no pad", "pad")
         if self.at.tops == 2 and self.pool != "MAX":
@@ -150,7 +154,7 @@ class Pooling(Layer):
 
     def onnx(self, graph, x):
         shape = graph.shape(x)
-        kernel, stride, pad, out = self.windows(shape)
+        kernel, stride, pad, _ = self.windows(shape)
         ends = self.ends(shape)
         if self.pool == "STOCHASTIC":
             return (self._stochastic_onnx(graph, x, kernel, stride, ends),)
@@ -178,9 +182,15 @@ class Pooling(Layer):
         padded_wide = wide + pad[1] + ends[1]
         plane = (high + pad[0] + ends[0]) * padded_wide
         flat = graph.op("Mod", flat, graph.constant(plane, np.int64))  # ONNX counts through all planes
-        row = graph.op("Sub", graph.op("Div", flat, graph.constant(padded_wide, np.int64)), graph.constant(pad[0], np.int64))
+        row = graph.op(
+            "Sub",
+            graph.op("Div", flat, graph.constant(padded_wide, np.int64)),
+            graph.constant(pad[0], np.int64),
+        )
         column = graph.op(
-            "Sub", graph.op("Mod", flat, graph.constant(padded_wide, np.int64)), graph.constant(pad[1], np.int64)
+            "Sub",
+            graph.op("Mod", flat, graph.constant(padded_wide, np.int64)),
+            graph.constant(pad[1], np.int64),
         )
         index = graph.op("Add", graph.op("Mul", row, graph.constant(wide, np.int64)), column)
         return y, graph.op("Cast", index, to=1)

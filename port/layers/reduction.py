@@ -23,7 +23,11 @@ class Reduction(Layer):
 
     def top_shapes(self, x):
         if self.operation == "TOPK":
-            raise Misfit("operation TOPK", "SUM, ASUM, SUMSQ or MEAN (the fork's Reduction aborts on TOPK)", "operation")
+            raise Misfit(
+                "operation TOPK",
+                "SUM, ASUM, SUMSQ or MEAN (the fork's Reduction aborts on TOPK)",
+                "operation",
+            )
         return (x[: canonical_axis(self.axis, len(x))] if x else x,)
 
     def reference(self, blobs, x):

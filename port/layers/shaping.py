@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 from typing import Any, ClassVar
 
@@ -148,7 +149,7 @@ class Slice(_Joining):
         if len(self.slice_point) != tops - 1:
             raise Misfit(f"{len(self.slice_point)} slice points for {tops} tops", str(tops - 1), "slice_point")
         edges = (0, *self.slice_point, x[axis])
-        sizes = tuple(b - a for a, b in zip(edges, edges[1:], strict=False))
+        sizes = tuple(b - a for a, b in pairwise(edges))
         if any(s <= 0 for s in sizes):
             raise Misfit(f"slice points {self.slice_point} of an extent of {x[axis]}", "rising, inside", "slice_point")
         return axis, sizes

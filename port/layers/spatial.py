@@ -68,7 +68,9 @@ def offsets(kernel: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     return product(*(range(k) for k in kernel))
 
 
-def window(position: tuple[int, ...], out: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> tuple:
+def window(
+    position: tuple[int, ...], out: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> tuple:
     """Index of the cells that all windows see at one position inside them."""
     return tuple(
         slice(p * d, p * d + (o - 1) * s + 1, s) for p, o, s, d in zip(position, out, stride, dilation, strict=True)

@@ -29,9 +29,7 @@ class Network:
 
 NETWORKS = {
     "ResNet-101": Network("resnet101", "baseline: the main net with C outputs", {"paper": resnet101}),
-    "ResNet-SRN": Network(
-        "resnet101_srn", "the full net: main net and regularization head", {"paper": resnet_srn}
-    ),
+    "ResNet-SRN": Network("resnet101_srn", "the full net: main net and regularization head", {"paper": resnet_srn}),
 }
 PROFILES = {"paper": "the text of the paper; what it leaves open is said in each file's header"}
 DIALECT_NAMES = {"bvlc": "stock Caffe (BatchNorm and Scale)", "srn": "the authors' Caffe fork (BN)"}

@@ -20,9 +20,7 @@ def resnet101(config: NetConfig) -> NetBuilder:
 def main_net(net: NetBuilder, config: NetConfig, image: str) -> tuple[str, str]:
     """f_cnn (3.1): the image to X, N x 1024 x 14 x 14, and to the last map, N x 2048 x 7 x 7."""
     main = config.main
-    net.section(
-        f"Main net f_cnn (3.1): stem, to {main.image // 4}x{main.image // 4}x{main.stem}", part="main net"
-    )
+    net.section(f"Main net f_cnn (3.1): stem, to {main.image // 4}x{main.image // 4}x{main.stem}", part="main net")
     x = stem(net, config, image)
 
     activated, maps, side = x, {}, main.image // 4

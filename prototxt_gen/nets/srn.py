@@ -25,9 +25,7 @@ def resnet_srn(config: NetConfig) -> NetBuilder:
 
 def attention(net: NetBuilder, config: NetConfig, X: str) -> str:
     """f_att and the softmax over positions (3.2, eqs 3 and 4): A, N x C x 14 x 14, each map summing to 1."""
-    net.section(
-        "Attention f_att (3.2): Z, and A, its softmax over the positions of each label", part="attention"
-    )
+    net.section("Attention f_att (3.2): Z, and A, its softmax over the positions of each label", part="attention")
     first, second = config.head.attention
     side = config.main.tap_size
     x = conv_relu(net, "att_conv1", X, first, 1)

@@ -26,14 +26,10 @@ def conv(
     optional = {"pad": (pad, 0), "stride": (stride, 1), "group": (group, 1), "bias_term": (bias, True)}
     fields = {field: value for field, (value, default) in optional.items() if value != default}
     filler = {"type": _CONVOLUTION}
-    return net.Convolution(
-        name, x, top=top, num_output=channels, kernel_size=kernel, weight_filler=filler, **fields
-    )
+    return net.Convolution(name, x, top=top, num_output=channels, kernel_size=kernel, weight_filler=filler, **fields)
 
 
-def conv_relu(
-    net: NetBuilder, name: str, x: str, channels: int, kernel: int, *, pad: int = 0, group: int = 1
-) -> str:
+def conv_relu(net: NetBuilder, name: str, x: str, channels: int, kernel: int, *, pad: int = 0, group: int = 1) -> str:
     """A convolution with bias and a ReLU in place."""
     x = conv(net, name, x, channels, kernel, pad=pad, group=group)
     return net.ReLU(f"{name}_relu", x, in_place=True)

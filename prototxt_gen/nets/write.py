@@ -32,9 +32,7 @@ def net_text(network: str, dataset: str = "coco", **options) -> str:
     return _text(configure(network, dataset, **options))[0]
 
 
-def write_net(
-    output: str | Path, network: str, dataset: str = "coco", *, weights: str = "", **options
-) -> Written:
+def write_net(output: str | Path, network: str, dataset: str = "coco", *, weights: str = "", **options) -> Written:
     """Write a net's prototxt, and with `weights` ("seed:7") the .caffemodel beside it; raises UsageError.
 
     `output` is a `.prototxt` file, or a folder, in which the file is named as in the authors' release
@@ -60,9 +58,7 @@ def output_path(output: str | Path, config: NetConfig) -> Path:
     if path.is_dir() or not path.suffix:
         return path / file_name(config)
     if path.suffix != ".prototxt":
-        raise UsageError(
-            f"--output {output} is not possible; expected a folder or a name ending in .prototxt"
-        )
+        raise UsageError(f"--output {output} is not possible; expected a folder or a name ending in .prototxt")
     return path
 
 
@@ -87,9 +83,7 @@ def weights_writer(spec: str) -> tuple[WeightsWriter, str]:
         return kinds[kind].load(), argument
     except (ImportError, AttributeError) as cause:
         fix = "install this project again: pip install -e ."
-        raise UsageError(
-            Problem(f"--weights {spec}: its writer cannot be loaded: {cause}", fix=fix)
-        ) from None
+        raise UsageError(Problem(f"--weights {spec}: its writer cannot be loaded: {cause}", fix=fix)) from None
 
 
 def _text(config: NetConfig) -> tuple[str, int]:

@@ -93,9 +93,7 @@ def _collect(tree: Tree, message: str, evidence: _Evidence) -> None:
         _collect_values(field, message, specs, evidence)
 
 
-def _collect_values(
-    field: Field, message: str, specs: dict[str, FieldSpec | None], evidence: _Evidence
-) -> None:
+def _collect_values(field: Field, message: str, specs: dict[str, FieldSpec | None], evidence: _Evidence) -> None:
     what, known = _STRINGS.get((message, field.name), ("", {}))
     spec = specs[DEFAULT]
     assert spec is not None

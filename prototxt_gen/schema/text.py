@@ -48,9 +48,7 @@ def read_prototxt(path: str | Path, message: str = "NetParameter", dialect: str 
     return parse_prototxt(text, message, dialect, str(path))
 
 
-def parse_prototxt(
-    text: str, message: str = "NetParameter", dialect: str | None = None, file: str = ""
-) -> Parsed:
+def parse_prototxt(text: str, message: str = "NetParameter", dialect: str | None = None, file: str = "") -> Parsed:
     """The text of a prototxt, its dialect detected unless given; raises ParseError with all problems."""
     check_is_prototxt(text, _KINDS.get(message, f"a {message}"), file)
     tree = parse_tree(text, file)
@@ -118,9 +116,7 @@ class _Builder:
             if spec.required and spec.name not in given:
                 self.add(tree, tree.at, "this required field is missing", layer, path + spec.name)
 
-    def set(
-        self, target: Any, tree: Tree, value: Scalar | Tree, spec: FieldSpec, layer: str, path: str
-    ) -> None:
+    def set(self, target: Any, tree: Tree, value: Scalar | Tree, spec: FieldSpec, layer: str, path: str) -> None:
         name = spec.name
         if isinstance(value, Tree) and spec.message:
             child = getattr(target, name)

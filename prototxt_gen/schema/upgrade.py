@@ -86,9 +86,7 @@ _PARAM_FIELDS = {
 }
 
 
-def upgrade_net(
-    message: Any, dialect: str, file: str = "", lines: Sequence[int] = ()
-) -> tuple[Any, list[str]]:
+def upgrade_net(message: Any, dialect: str, file: str = "", lines: Sequence[int] = ()) -> tuple[Any, list[str]]:
     """A NetParameter in today's format as `dialect` reads it, and notes on what was changed; a copy always.
 
     `file` and `lines` (of the layer entries, as in `Parsed`) only serve the messages. Raises NetError
@@ -131,9 +129,7 @@ def upgrade_solver(message: Any, dialect: str, path: str | Path = "") -> tuple[A
     return solver, notes
 
 
-def _upgrade(
-    message: Any, dialect: str, file: str, given_lines: Sequence[int]
-) -> tuple[Any, list[int], list[str]]:
+def _upgrade(message: Any, dialect: str, file: str, given_lines: Sequence[int]) -> tuple[Any, list[int], list[str]]:
     net = _copy(message)
     notes: list[str] = []
     count = len(net.layers) or len(net.layer)
@@ -270,8 +266,6 @@ def _upgrade_batch_norm(net: Any, notes: list[str]) -> None:
     for layer in net.layer:
         if layer.type == "BatchNorm" and len(layer.param) == 3:
             if any(p.lr_mult or p.decay_mult for p in layer.param):
-                notes.append(
-                    f"layer '{layer.name}': lr_mult and decay_mult of its three statistics are set to 0"
-                )
+                notes.append(f"layer '{layer.name}': lr_mult and decay_mult of its three statistics are set to 0")
             for param in layer.param:
                 param.lr_mult = param.decay_mult = 0

@@ -105,9 +105,7 @@ def upgrade_v0(net: Any, lines: list[int], problems: Problems, notes: list[str])
     return upgraded, lines
 
 
-def _merge_padding(
-    net: Any, lines: list[int], problems: Problems, notes: list[str]
-) -> tuple[list[Any], list[int]]:
+def _merge_padding(net: Any, lines: list[int], problems: Problems, notes: list[str]) -> tuple[list[Any], list[int]]:
     """The layers without those of type padding, whose `pad` goes to the layers they feed."""
     kept: list[Any] = []
     kept_lines: list[int] = []
@@ -145,13 +143,9 @@ def _upgrade_layer(entry: Any, target: Any, line: int, problems: Problems, notes
     strays = [field.name for field, _ in entry.ListFields() if field.name not in ("bottom", "top", "layer")]
     if strays or not entry.HasField("layer"):
         found = f"V1 fields in a net of the V0 format: {', '.join(strays)}" if strays else "an empty entry"
-        problems.add(
-            found, expected="only 'bottom', 'top' and a block 'layer { }' in each 'layers { }'", **place
-        )
+        problems.add(found, expected="only 'bottom', 'top' and a block 'layer { }' in each 'layers { }'", **place)
     if old.type in V0_TYPES:
-        target.type = (
-            target.DESCRIPTOR.enum_types_by_name["LayerType"].values_by_name[V0_TYPES[old.type]].number
-        )
+        target.type = target.DESCRIPTOR.enum_types_by_name["LayerType"].values_by_name[V0_TYPES[old.type]].number
     elif old.HasField("type"):
         fix = closest(old.type, [*V0_TYPES, PADDING])
         problems.add(f"there is no V0 layer type '{old.type}'", field="type", fix=fix, **place)
@@ -165,9 +159,7 @@ def _move(old: Any, name: str, target: Any, place: dict, problems: Problems, not
     new_name, blocks = _FIELDS.get(name, ("", {}))
     block = blocks.get(old.type, blocks.get(_ANY))
     if block is None:
-        notes.append(
-            f"layer '{old.name}': '{name}' means nothing in a layer of type '{old.type}' and is dropped"
-        )
+        notes.append(f"layer '{old.name}': '{name}' means nothing in a layer of type '{old.type}' and is dropped")
         return
     try:
         copy_field(old, name, getattr(target, block) if block else target, new_name)
