@@ -13,7 +13,7 @@ from torch import fx
 from prototxt_gen.errors import NetError, Problems, closest
 
 from .caffemodel import write_net
-from .graph import load_graph
+from .graph import Node, load_graph
 from .layers import show
 from .module import CaffeNet, build_module
 from .splits import insert_splits
@@ -108,11 +108,28 @@ def save_caffemodel(net: CaffeNet, path: str | Path) -> None:
     result.input.extend(message.input)
     held = params(net)
     blobs = []
+    nodes = {node.name: node for node in graph.nodes}
     for layer in message.layer:
         copy = result.layer.add()
         copy.CopyFrom(layer)
         del copy.blobs[:]
         if not copy.HasField("phase"):
             copy.phase = copy.DESCRIPTOR.fields_by_name["phase"].enum_type.values_by_name[state].number
+        if layer.name in nodes:
+            _set_up(copy, nodes[layer.name], graph.dialect)
         blobs.append([blob.detach().cpu().numpy() for blob in held.get(layer.name, [])])
     write_net(path, result, blobs)
+
+
+def _set_up(message: Any, node: Node, dialect: str) -> None:
+    """What Caffe's layers add to their own definition: a loss its weight 1, statistics a learning rate of 0."""
+    if not message.loss_weight and node.tops and node.tops[0].loss_weight:
+        message.loss_weight.append(node.tops[0].loss_weight)
+    fixed = [spec.statistic or getattr(node.layer, "frozen", False) for spec in node.specs]
+    if any(fixed):
+        while len(message.param) < len(fixed):
+            message.param.add()
+        for entry in (entry for entry, still in zip(message.param, fixed, strict=False) if still):
+            entry.lr_mult = 0
+            if dialect == "srn":
+                entry.decay_mult = 0
