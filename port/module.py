@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import keyword
 import operator
 import re
@@ -62,8 +63,9 @@ class CaffeNet(fx.GraphModule):
     caffe: Graph
     input_names: dict[str, str]  # blob -> placeholder
     modules_by_layer: dict[str, str]  # layer -> submodule path
+    report: Any  # what became of the weights
 
-    def __call__(self, *args: torch.Tensor, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+    def __call__(self, /, *args: torch.Tensor, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         names = self.__dict__.get("input_names", {})
         problems = Problems(NetError, self.__dict__["caffe"].file) if "caffe" in self.__dict__ else Problems(NetError)
         for name in inputs:
@@ -75,6 +77,18 @@ class CaffeNet(fx.GraphModule):
         problems.raise_if_any()
         return super().__call__(*args, **{names[name]: value for name, value in inputs.items()})
 
+    def recompile(self) -> Any:
+        code = super().recompile()
+        type(self).__call__ = CaffeNet.__call__  # type: ignore[method-assign]  # fx puts a wrapper there
+        return code
+
+    def __deepcopy__(self, memo: dict) -> CaffeNet:
+        other = super().__deepcopy__(memo)
+        for name in CaffeNet.__annotations__:  # fx knows nothing of these
+            if name in self.__dict__:
+                setattr(other, name, copy.deepcopy(self.__dict__[name], memo))
+        return other
+
     def layer(self, name: str) -> LayerModule:
         """The submodule of a layer, by the layer's exact name."""
         return self.get_submodule(self.modules_by_layer[name])  # type: ignore[return-value]
@@ -83,26 +97,32 @@ class CaffeNet(fx.GraphModule):
 def identifier(name: str) -> str:
     """A Python identifier that resembles a Caffe name."""
     text = re.sub(r"\W", "_", name, flags=re.ASCII) or "_"
-    return f"_{text}" if text[0].isdigit() or keyword.iskeyword(text) else text
+    return f"_{text}" if text[0].isdigit() or keyword.iskeyword(text) or text == "self" else text
 
 
 def submodule_paths(names: list[str]) -> dict[str, str]:
     """A path for every layer: its own name, dots as torch's nesting, unless torch could not hold it."""
+    reserved = {*dir(CaffeNet(nn.Module(), fx.Graph())), *CaffeNet.__annotations__, *keyword.kwlist}
+    # fx writes paths into Python source: nothing that ends a string or that Python would normalise
+    plain = {name: re.sub(r'["\\]|[^ -~]', "_", name) for name in names}
+    folders = {folder for path in plain.values() for folder in _folders(path)}
     paths: dict[str, str] = {}
-    reserved = set(dir(fx.GraphModule)) | {"caffe", "input_names", "modules_by_layer", "training", "graph"}
-    dotted = {name for name in names if "." in name}
-    for name in names:
-        parts = name.split(".")
-        nested = any(other != name and (name + ".").startswith(other + ".") for other in names) or any(
-            other.startswith(name + ".") for other in dotted
-        )
-        path = name
-        if nested or not all(parts) or parts[0] in reserved:
-            path = name.replace(".", "_") + ("" if "." in name else "_")
-        while path in paths.values() or not path:
+    taken: set[str] = set()
+    for name, path in plain.items():
+        parts = path.split(".")
+        if not all(parts) or reserved.intersection(parts) or not taken.union(plain.values()).isdisjoint(_folders(path)):
+            path = path.replace(".", "_") + ("" if "." in path else "_")
+        while path in taken or path in folders or path in reserved or not path:
             path += "_"
         paths[name] = path
+        taken.add(path)
     return paths
+
+
+def _folders(path: str) -> list[str]:
+    """What a path nests under: a and a.b of a.b.c."""
+    parts = path.split(".")
+    return [".".join(parts[:i]) for i in range(1, len(parts))]
 
 
 class _Root(nn.Module):
