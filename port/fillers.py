@@ -67,10 +67,14 @@ def fill(filler: Any, shape: Shape, dialect: str, seed: int, layer: str, index: 
 
 
 def _uniform(filler, shape, random):
+    if filler.min > filler.max:
+        raise Misfit(f"min {filler.min:g} above max {filler.max:g}", "a min of at most max", "filler")
     return random.uniform(filler.min, filler.max, shape)
 
 
 def _gaussian(filler, shape, random):
+    if not filler.std > 0:
+        raise Misfit(f"std {filler.std:g} of a gaussian filler", "a number above 0", "filler")
     values = random.standard_normal(shape) * filler.std + filler.mean
     if filler.sparse >= 0:
         values = values * (random.uniform(size=shape) < filler.sparse / shape[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from prototxt_gen.schema.upgrade import upgrade_parsed
 from .layers import REGISTRY, BlobSpec, Context, Layer, Misfit, Shape, make_layer, show
 from .layers.base import as_shape, dialects
 from .netstate import NetState, kept_layers, phase_name
+from .sharing import check_params
 
 
 @dataclass(eq=False)
@@ -100,7 +102,7 @@ class _Builder:
         self.broken: set[str] = set()  # blobs of layers that could not be made: no follow-up complaints
 
     def build(self) -> None:
-        if not self.graph.net.layer:
+        if all(layer.type == "Input" for layer in self.graph.net.layer):
             self.problems.add(
                 f"no layer is left in phase {self.graph.state.phase}",
                 fix="try the other phase, or other stages",
@@ -109,6 +111,7 @@ class _Builder:
         for layer, line in zip(self.graph.net.layer, self.lines, strict=True):
             self._add_layer(layer, line)
         self._name_values()
+        check_params(self.graph.nodes, self.graph.dialect, self.problems)
 
     def _net_inputs(self) -> None:
         net = self.graph.net
@@ -121,6 +124,10 @@ class _Builder:
                 field="input_shape",
             )
         for i, blob in enumerate(net.input):
+            try:
+                _require_extents(shapes[i : i + 1])
+            except Misfit as misfit:
+                self.problems.add(**misfit.parts)
             value = self._new_value(blob, "", shapes[i] if i < len(shapes) else None)
             self.graph.inputs.append(value)
 
@@ -142,14 +149,22 @@ class _Builder:
         shapes, specs = self._shapes(layer, bottoms, place)
         for value in bottoms:
             value.consumers += 1
-        names = list(message.top) or ["(automatic)"] * len(shapes or ())
+        names = list(message.top) or [self._automatic(message.name)] * len(shapes or ())
         tops = [self._new_value(blob, message.name, shapes[i] if shapes else None) for i, blob in enumerate(names)]
         for i, value in enumerate(tops):
             value.loss_weight = _loss_weight(message, layer, i)
+        self._counts_fit(message, len(bottoms), len(tops), place)
+        if specs and any(node.specs and node.name == message.name for node in self.graph.nodes):
+            found = "another layer with parameters has this name, so no weights file could tell them apart"
+            self.problems.add(found, fix="give it another name", field="name", **place)
         node = Node(message.name, layer, bottoms, tops, message, line, specs)
         if layer.kind == "data":
             self.graph.inputs.extend(tops)
         self.graph.nodes.append(node)
+
+    def _automatic(self, layer: str) -> str:
+        """Caffe's name for the top of a loss that names none; Caffe lets several bear it."""
+        return "(automatic)" if "(automatic)" not in self.current else f"(automatic)@{layer}"
 
     def _bottoms(self, message: Any, place: dict) -> list[Value] | None:
         missing = [blob for blob in message.bottom if blob not in self.current]
@@ -201,12 +216,23 @@ class _Builder:
                 fits = False
         return fits
 
+    def _counts_fit(self, message: Any, bottoms: int, tops: int, place: dict) -> None:
+        for name, values, wanted in (
+            ("propagate_down", message.propagate_down, bottoms),
+            ("loss_weight", message.loss_weight, tops),
+        ):
+            if len(values) not in (0, wanted):
+                what = "bottom" if name == "propagate_down" else "top"
+                self.problems.add(f"{len(values)} values", expected=f"{wanted}, one per {what}", field=name, **place)
+
     def _shapes(self, layer: Layer, bottoms: list[Value], place: dict):
         shapes = [v.shape for v in bottoms if v.shape is not None]
         if len(shapes) < len(bottoms):
             return None, []
         try:
-            return layer.top_shapes(*shapes), layer.blobs(*shapes)
+            tops, specs = layer.top_shapes(*shapes), layer.blobs(*shapes)
+            _require_extents(tops)
+            return tops, specs
         except Misfit as misfit:
             parts = dict(misfit.parts)
             if bottoms:
@@ -224,6 +250,13 @@ class _Builder:
                 while value.name in taken:
                     value.name += "'"
                 taken.add(value.name)
+
+
+def _require_extents(shapes: Iterable[Shape]) -> None:
+    """Raise Misfit for a negative extent (Blob::Reshape)."""
+    for shape in shapes:
+        if any(extent < 0 for extent in shape):
+            raise Misfit(f"the shape {show(shape)}", "extents of 0 or more", "shape")
 
 
 def _loss_weight(message: Any, layer: Layer, index: int) -> float:

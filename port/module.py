@@ -192,22 +192,27 @@ def _modules(graph: Graph, arrays: dict[tuple[int, int], Any], seed: int) -> dic
     """The modules of all layers with their blobs; shared parameters are one storage."""
     modules: dict[int, LayerModule] = {}
     owners: dict[str, torch.Tensor] = {}
-    for i, node in enumerate(graph.nodes):
-        module = modules[id(node)] = LayerModule(node)
-        for j, spec in enumerate(node.specs):
-            entry = node.message.param[j] if j < len(node.message.param) else None
-            lr_mult = entry.lr_mult if entry is not None else 1.0
-            shared = owners.get(entry.name) if entry is not None and entry.name else None
-            if shared is not None:
-                tensor = _shared(graph.dialect, shared, spec.shape, lr_mult)
-            elif (i, j) in arrays:
-                # a copy: the file is mapped read-only
-                tensor = torch.tensor(arrays[i, j], dtype=torch.float32).reshape(spec.shape)
-            else:
-                tensor = torch.from_numpy(fill(spec.filler, spec.shape, graph.dialect, seed, node.name, j))
-            module.set_blob(j, tensor, lr_mult)
-            if entry is not None and entry.name:
-                owners.setdefault(entry.name, module.blobs[j])
+    with Problems(NetError, graph.file) as problems:
+        for i, node in enumerate(graph.nodes):
+            module = modules[id(node)] = LayerModule(node)
+            for j, spec in enumerate(node.specs):
+                entry = node.message.param[j] if j < len(node.message.param) else None
+                lr_mult = entry.lr_mult if entry is not None else 1.0
+                shared = owners.get(entry.name) if entry is not None and entry.name else None
+                try:
+                    if shared is not None:
+                        tensor = _shared(graph.dialect, shared, spec.shape, lr_mult)
+                    elif (i, j) in arrays:
+                        # a copy: the file is mapped read-only
+                        tensor = torch.tensor(arrays[i, j], dtype=torch.float32).reshape(spec.shape)
+                    else:
+                        tensor = torch.from_numpy(fill(spec.filler, spec.shape, graph.dialect, seed, node.name, j))
+                except Misfit as misfit:
+                    problems.add(**misfit.parts, layer=node.name, line=node.line)
+                    continue
+                module.set_blob(j, tensor, lr_mult)
+                if entry is not None and entry.name:
+                    owners.setdefault(entry.name, getattr(module, spec.name))
     return modules
 
 
