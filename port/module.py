@@ -26,6 +26,11 @@ class LayerModule(nn.Module):
         self.layer: Layer = node.layer
         self.layer_name = node.name
         self.specs = node.specs
+        self.state: dict[str, Any] = {}  # what a recurrent layer carries from one forward to the next
+        flags = list(node.message.propagate_down)
+        self.detached = {i for i, flag in enumerate(flags) if not flag} | set(node.layer.no_gradient)
+        if node.layer.type == "Python":
+            self.user = node.layer.user
 
     def set_blob(self, index: int, tensor: torch.Tensor, lr_mult: float = 1.0) -> None:
         """Give blob `index` its tensor; statistics become buffers, a parameter with lr_mult 0 needs no gradient."""
@@ -43,6 +48,8 @@ class LayerModule(nn.Module):
         return [getattr(self, spec.name) for spec in self.specs]
 
     def forward(self, *bottoms: torch.Tensor) -> Any:
+        if self.detached:
+            bottoms = tuple(b.detach() if i in self.detached else b for i, b in enumerate(bottoms))
         try:
             tops = self.layer.forward(self, *bottoms)
         except Misfit as misfit:

@@ -82,10 +82,19 @@ class OnnxGraph:
         stem = f"{self.current.name}/{self.current.specs[index].name}"
         return self._initializer(array if shape is None else array.reshape(shape), stem)
 
+    def transposed_blob(self, index: int) -> str:
+        """The layer's matrix blob, transposed, as a constant."""
+        stem = f"{self.current.name}/{self.current.specs[index].name}"
+        return self._initializer(self.blob_value(index).T, stem)
+
     # -- shapes -----------------------------------------------------------------------------------------
     def shape(self, value: str) -> Shape:
         """Shape of a bottom at the net's own batch size."""
         return self.shapes[value]
+
+    def is_free(self, value: str) -> bool:
+        """Whether a value has an axis that follows the batch."""
+        return bool(self.free.get(value))
 
     def reshape(self, x: str, target: tuple[int, ...]) -> str:
         """Reshape to numbers (-1: what is left; 0: as it is)."""
@@ -158,6 +167,11 @@ class OnnxGraph:
         if not any((*before, *after)):
             return x
         return self.op("Pad", x, self.constant((*before, *after), np.int64, "pads"), self.constant(value))
+
+    def slice(self, x: str, starts: Any, stops: Any, axes: Any, steps: Any = None) -> str:
+        """Cut some axes."""
+        numbers = [starts, stops, axes, steps or [1] * len(starts)]
+        return self.op("Slice", x, *(self.constant(n, np.int64, "slice") for n in numbers))
 
     # -- finishing a layer --------------------------------------------------------------------------------
     def finish(self, results: tuple[str, ...]) -> None:

@@ -30,7 +30,8 @@ def free_axes(graph: Graph) -> dict[str, tuple[int, ...]]:
     Found by working out all shapes at another batch size: what changes is free. A net whose layers refuse
     the other batch, or do not scale with it, has a fixed batch.
     """
-    shapes = _shapes_at(graph, 2)
+    fixed = any(node.layer.fixed_batch for node in graph.nodes)
+    shapes = None if fixed else _shapes_at(graph, 2)
     if shapes is None:
         return {}
     free = {}

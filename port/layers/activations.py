@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -11,7 +9,7 @@ import torch.nn.functional as F
 from .base import Layer, Misfit, register
 
 
-class _ElementWise(Layer):
+class ElementWise(Layer):
     """One bottom, one top of its shape."""
 
     def top_shapes(self, x):
@@ -19,7 +17,7 @@ class _ElementWise(Layer):
 
 
 @register
-class ReLU(_ElementWise):
+class ReLU(ElementWise):
     """max(x, 0) + negative_slope * min(x, 0); gradient negative_slope at 0; semantics 1.13 (relu_layer)."""
 
     type = "ReLU"
@@ -39,7 +37,7 @@ class ReLU(_ElementWise):
 
 
 @register
-class Sigmoid(_ElementWise):
+class Sigmoid(ElementWise):
     """1 / (1 + exp(-x)); semantics 1.13 (sigmoid_layer)."""
 
     type = "Sigmoid"
@@ -88,7 +86,7 @@ class _Power(torch.autograd.Function):
 
 
 @register
-class Power(_ElementWise):
+class Power(ElementWise):
     """(shift + scale * x)^power; a constant where power * scale is 0; semantics 1.13 (power_layer)."""
 
     type = "Power"
@@ -128,7 +126,7 @@ class Power(_ElementWise):
 
 
 @register
-class Dropout(_ElementWise):
+class Dropout(ElementWise):
     """TRAIN: zero a share of the values and scale up the rest; TEST: nothing; semantics 1.13 (dropout_layer)."""
 
     type = "Dropout"
@@ -154,12 +152,3 @@ class Dropout(_ElementWise):
         if self.train:
             raise Misfit("Dropout in TRAIN phase", "TEST phase: ONNX draws no mask", "phase", "load with phase='TEST'")
         return (x,)
-
-
-def power_of(base: float, field: str = "base") -> float:
-    """The natural logarithm of a base, -1 meaning e; raises Misfit for other values that are not positive."""
-    if base == -1:
-        return 1.0
-    if base <= 0:
-        raise Misfit(f"base {base:g}", "-1 (for e) or a number above 0", field)
-    return math.log(base)

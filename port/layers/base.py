@@ -81,11 +81,17 @@ class Layer:
     top_count: ClassVar[tuple[int, int | None]] = (1, 1)
     no_gradient: ClassVar[tuple[int, ...]] = ()  # bottoms that never get a gradient
     onnx_note: ClassVar[str] = ""  # what the ONNX form leaves out
+    fixed_batch: ClassVar[bool] = False  # its ONNX form holds for one batch size only
 
     at: Context = Context()
 
     def __init_subclass__(cls) -> None:
         dataclass(frozen=True, kw_only=True)(cls)
+
+    @classmethod
+    def read(cls, message: Any) -> dict[str, Any]:
+        """The fields that a LayerParameter sets for this type."""
+        return set_fields(message, cls.param)
 
     def blobs(self, *bottoms: Shape) -> list[BlobSpec]:
         return []
@@ -155,7 +161,7 @@ def set_fields(message: Any, param: Iterable[str]) -> dict[str, Any]:
 def make_layer(message: Any, context: Context) -> Layer:
     """The layer that a LayerParameter describes; raises Misfit for a field that the type does not take."""
     cls = REGISTRY[message.type]
-    values = set_fields(message, cls.param)
+    values = cls.read(message)
     unknown = set(values) - field_names(cls)
     if unknown:
         raise Misfit(f"the field is not supported for {cls.type}", field=", ".join(sorted(unknown)))

@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 
 from .base import BlobSpec, Layer, Misfit, canonical_axis, register, same_shape
@@ -15,7 +16,7 @@ _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
-class _Convolving(Layer):
+class Convolving(Layer):
     """What both directions share: the fields of `convolution_param` and how they are read."""
 
     param = ("convolution_param",)
@@ -122,7 +123,7 @@ class _Convolving(Layer):
 
 
 @register
-class Convolution(_Convolving):
+class Convolution(Convolving):
     """Cross-correlation with zero padding; semantics 1.1 (base_conv_layer, conv_layer)."""
 
     type = "Convolution"
@@ -181,3 +182,133 @@ class Convolution(_Convolving):
             return {"pads": (*pad, *map(max, ends, pad))}
 
         return self.onnx_each(graph, "Conv", bottoms, pads)
+
+
+@register
+class Deconvolution(Convolving):
+    """The transpose of Convolution, weights (C, num_output / group, ...); semantics 1.2 (deconv_layer)."""
+
+    type = "Deconvolution"
+
+    def extents(self, lengths, kernel, stride, pad, dilation):
+        """Output extents, s (L - 1) + d (k - 1) + 1 - 2 p."""
+        return tuple(
+            s * (n - 1) + d * (k - 1) + 1 - 2 * p
+            for n, k, s, p, d in zip(lengths, kernel, stride, pad, dilation, strict=True)
+        )
+
+    def top_shapes(self, *bottoms):
+        axis, sizes = self.checked(bottoms)
+        spatial = self.extents(bottoms[0][axis + 1 :], *sizes)
+        if any(extent < 1 for extent in spatial):
+            raise Misfit(f"an output of {'x'.join(map(str, spatial))}", "a pad that leaves something", "pad")
+        return tuple((*b[:axis], self.num_output or 0, *spatial) for b in bottoms)
+
+    def blobs(self, *bottoms):
+        axis, (kernel, *_) = self.checked(bottoms)
+        return self.with_bias((bottoms[0][axis], (self.num_output or 0) // self.group, *kernel))
+
+    def reference(self, blobs, *bottoms):
+        def apply(x, weight, bias, kernel, stride, pad, dilation):
+            lengths, out = x.shape[2:], self.extents(x.shape[2:], kernel, stride, pad, dilation)
+            whole = tuple(o + 2 * p for o, p in zip(out, pad, strict=True))
+            x = x.reshape(x.shape[0], self.group, -1, prod(lengths))
+            weight = weight.reshape(self.group, -1, *weight.shape[1:])
+            y = np.zeros((x.shape[0], self.group, weight.shape[2], *whole))
+            for at in offsets(kernel):
+                part = weight[(..., *at)].transpose(0, 2, 1) @ x
+                y[(..., *window(at, lengths, stride, dilation))] += part.reshape(*part.shape[:3], *lengths)
+            inside = tuple(slice(p, p + o) for p, o in zip(pad, out, strict=True))
+            y = y[(..., *inside)].reshape(x.shape[0], -1, *out)
+            return y if bias is None else y + bias.reshape(-1, *[1] * len(out))
+
+        return self.each(apply, blobs, bottoms)
+
+    def forward(self, module, *bottoms):
+        def apply(x, weight, bias, kernel, stride, pad, dilation):
+            axes = len(kernel)
+            if axes == 0:
+                return apply(x[..., None], weight[..., None], bias, (1,), (1,), (0,), (1,))[..., 0]
+            if axes not in _CONV_TRANSPOSE:
+                raise Misfit(f"{axes} spatial axes", "at most 3 in PyTorch and ONNX", "bottom")
+            return _CONV_TRANSPOSE[axes](x, weight, bias, stride, pad, 0, self.group, dilation)
+
+        return self.each(apply, module.blobs, bottoms)
+
+    def onnx(self, graph, *bottoms):
+        return self.onnx_each(graph, "ConvTranspose", bottoms, lambda _s, _k, _t, pad, _d: {"pads": (*pad, *pad)})
+
+    def multiply_adds(self, bottoms, tops):
+        """Weights that one input cell meets times input cells."""
+        _, (kernel, *_) = self.checked(bottoms[:1])
+        return sum(prod(bottom) * (self.num_output or 0) // self.group * prod(kernel) for bottom in bottoms)
+
+
+@register
+class Im2col(Convolving):
+    """The cells of every window, laid out along the channels; semantics 1.21 (im2col_layer)."""
+
+    type = "Im2col"
+
+    def columns(self, x):
+        """Channel axis, sizes and window counts for a bottom's shape."""
+        axis = self.channel_axis(x)
+        sizes = self.sizes(len(x) - axis - 1)
+        out = tuple(map(conv_extent, x[axis + 1 :], *sizes))
+        if any(o < 1 for o in out):
+            raise Misfit(f"an input of {'x'.join(map(str, x[axis + 1 :]))}, smaller than the window", "", "kernel_size")
+        return axis, sizes, out
+
+    def top_shapes(self, *bottoms):
+        if self.at.bottoms != self.at.tops:
+            raise Misfit(f"{self.at.bottoms} bottoms and {self.at.tops} tops", "as many tops as bottoms", "top")
+        tops = []
+        for x in bottoms:
+            axis, (kernel, *_), out = self.columns(x)
+            tops.append((*x[:axis], x[axis] * prod(kernel), *out))
+        return tuple(tops)
+
+    def blobs(self, *bottoms):
+        return []
+
+    def reference(self, blobs, *bottoms):
+        tops = []
+        for x, top in zip(bottoms, self.top_shapes(*(b.shape for b in bottoms)), strict=True):
+            axis, (kernel, stride, pad, dilation), out = self.columns(x.shape)
+            ends = tuple(map(end_pad, x.shape[axis + 1 :], out, kernel, stride, pad, dilation))
+            cells = padded(x, pad, ends)
+            parts = [cells[(..., *window(at, out, stride, dilation))] for at in offsets(kernel)]
+            tops.append(np.stack(parts, axis + 1).reshape(top))
+        return tuple(tops)
+
+    def forward(self, module, *bottoms):
+        tops = []
+        for x, top in zip(bottoms, self.top_shapes(*(tuple(b.shape) for b in bottoms)), strict=True):
+            axis, (kernel, stride, pad, dilation), out = self.columns(tuple(x.shape))
+            ends = tuple(map(end_pad, x.shape[axis + 1 :], out, kernel, stride, pad, dilation))
+            cells = F.pad(x, [n for p, e in zip(pad[::-1], ends[::-1], strict=True) for n in (p, e)])
+            parts = [cells[(..., *window(at, out, stride, dilation))] for at in offsets(kernel)]
+            tops.append(torch.stack(parts, axis + 1).reshape(top))
+        return tuple(tops)
+
+    def onnx(self, graph, *bottoms):
+        tops = []
+        for i, x in enumerate(bottoms):
+            shape = graph.shape(x)
+            axis, (kernel, stride, pad, dilation), out = self.columns(shape)
+            ends = tuple(map(end_pad, shape[axis + 1 :], out, kernel, stride, pad, dilation))
+            lead = (0,) * (axis + 1)
+            cells = graph.pad(x, (*lead, *pad), (*lead, *ends), 0.0)
+            spatial = tuple(range(axis + 1, len(shape)))
+            parts = []
+            for at in offsets(kernel):
+                seen = window(at, out, stride, dilation)
+                starts, stops, steps = ([getattr(s, end) for s in seen] for end in ("start", "stop", "step"))
+                part = graph.slice(cells, starts, stops, spatial, steps)
+                parts.append(graph.op("Unsqueeze", part, graph.constant([axis + 1], np.int64)))
+            tops.append(graph.like_top(graph.op("Concat", *parts, axis=axis + 1), i))
+        return tuple(tops)
+
+    def multiply_adds(self, bottoms, tops):
+        """Nothing is multiplied."""
+        return 0

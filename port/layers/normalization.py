@@ -99,9 +99,32 @@ class BatchNorm(Layer):
         return (graph.op("BatchNormalization", x, *inputs, epsilon=self.eps),)
 
 
+class _TrainingGradient(torch.autograd.Function):
+    """Normalise by stored statistics, go back as if they were the batch's: the fork's defect in TEST phase."""
+
+    @staticmethod
+    def forward(ctx, x, slope, bias, mean, variance, eps):
+        column = (1, -1, *[1] * (x.dim() - 2))
+        scale = (variance.reshape(column) + eps).sqrt()
+        normal = (x - mean.reshape(column)) / scale
+        ctx.save_for_backward(normal, slope.reshape(column), scale)
+        return normal * slope.reshape(column) + bias.reshape(column)
+
+    @staticmethod
+    def backward(ctx, grad):
+        normal, slope, scale = ctx.saved_tensors
+        axes = (0, *range(2, grad.dim()))
+        inner = grad - grad.mean(axes, keepdim=True) - normal * (grad * normal).mean(axes, keepdim=True)
+        return inner * slope / scale, (grad * normal).sum(axes), grad.sum(axes), None, None, None
+
+
 @register
 class BN(Layer):
-    """The fork's normalisation with slope and bias; blobs are 1 x C; semantics 1.8 (bn_layer)."""
+    """The fork's normalisation with slope and bias; blobs are 1 x C; semantics 1.8 (bn_layer).
+
+    Backward in TEST phase uses the stored statistics as constants; the fork takes them for the batch's, and
+    so does `faithful_bugs`.
+    """
 
     type = "BN"
     param = ("bn_param",)
@@ -146,6 +169,8 @@ class BN(Layer):
         if self.stored:
             if self.frozen:  # only the bottom's gradient is computed
                 slope, bias = slope.detach(), bias.detach()
+            elif self.at.faithful_bugs:
+                return (_TrainingGradient.apply(x, slope, bias, mean, variance, self.eps),)
             return (torch.batch_norm(x, slope, bias, mean, variance, False, 0.0, self.eps, False),)
         y, batch_mean, batch_variance = _normalised(x, slope, bias, self.eps)
         m = x.numel() // x.shape[1]

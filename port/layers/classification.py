@@ -1,0 +1,360 @@
+"""Losses and metrics over class labels: SoftmaxWithLoss, InfogainLoss, MultinomialLogisticLoss, Accuracy."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .base import FLT_MIN, Layer, Misfit, canonical_axis, register, show
+from .losses import Loss, NormalizedLoss
+from .softmax import softmax
+
+LOG_THRESHOLD = 1e-20  # Caffe's kLOG_THRESHOLD
+
+
+def last_axis(x: Any, axis: int) -> Any:
+    """An array or tensor as locations x classes, `axis` being the classes."""
+    moved = np.moveaxis(x, axis, -1) if isinstance(x, np.ndarray) else x.movedim(axis, -1)
+    return moved.reshape(-1, x.shape[axis])
+
+
+class _ClassLoss(torch.autograd.Function):
+    """-sum of target * log(max(softmax(x), floor)) over locations x classes; the floor leaves the gradient alone."""
+
+    @staticmethod
+    def forward(ctx, rows, target, floor):
+        p = torch.softmax(rows, 1)
+        ctx.save_for_backward(p, target)
+        return -(target * p.clamp(min=floor).log()).sum()
+
+    @staticmethod
+    def backward(ctx, grad):
+        p, target = ctx.saved_tensors
+        return grad * (p * target.sum(1, keepdim=True) - target), None, None
+
+
+class _ProbabilityLoss(torch.autograd.Function):
+    """-sum of target * log(max(p, 1e-20)); gradient -target / max(p, 1e-20) below the floor too."""
+
+    @staticmethod
+    def forward(ctx, p, target):
+        held = p.clamp(min=LOG_THRESHOLD)
+        ctx.save_for_backward(held, target)
+        return -(target * held.log()).sum()
+
+    @staticmethod
+    def backward(ctx, grad):
+        held, target = ctx.saved_tensors
+        return -grad * target / held, None
+
+
+class _SoftmaxLoss(NormalizedLoss):
+    """What the losses with a softmax inside share: locations, labels, ignored ones, the divisor."""
+
+    def axis_of(self, rank: int) -> int:
+        raise NotImplementedError
+
+    def class_axis(self, x, label) -> int:
+        """The axis of the classes; raises Misfit unless there is one label a location."""
+        axis = self.axis_of(len(x))
+        if prod(label) != prod(x) // x[axis]:
+            raise Misfit(f"{show(label)} labels for {show(x)}", f"{prod(x) // x[axis]}, one a location", "bottom")
+        return axis
+
+    def divide(self, total, full, valid, batch, at_least_one):
+        """The loss over its divisor; the fork has its own rule and no floor."""
+        if self.at.dialect == "srn":
+            return total / (valid if self.normalize in (None, True) else batch)
+        return total / self.divisor(full, at_least_one(valid), batch)
+
+    def kept(self, label):
+        """1 where a label counts (NumPy and torch)."""
+        return label == label if self.ignore_label is None else label != self.ignore_label
+
+    def weighted(self, rows, label, target, x, axis):
+        """The loss in torch, for target rows by label."""
+        kept = self.kept(label)
+        total = _ClassLoss.apply(rows, target * kept[:, None], self.floor)
+        batch = prod(x.shape[:axis])
+        return self.divide(total, len(label), kept.sum().to(x.dtype), batch, lambda v: v.clamp(min=1))
+
+    floor = LOG_THRESHOLD
+
+    def onnx_labels(self, graph, label, axis_count: int):
+        """Flat labels as int64 (ignored ones made 0) and a float 1 where they count (None: all count)."""
+        flat = graph.op("Cast", graph.reshape(label, (-1,)), to=7)
+        if self.ignore_label is None:
+            return flat, None
+        same = graph.op("Equal", flat, graph.constant(self.ignore_label, np.int64))
+        flat = graph.op("Where", same, graph.constant(0, np.int64), flat)
+        return flat, graph.op("Cast", graph.op("Not", same), to=1)
+
+    def onnx_rows(self, graph, x, axis: int) -> str:
+        """A bottom as locations x classes."""
+        rank = len(graph.current.bottoms[0].shape)
+        order = [i for i in range(rank) if i != axis] + [axis]
+        if order != list(range(rank)):
+            x = graph.op("Transpose", x, perm=order)
+        return graph.reshape(x, (-1, graph.current.bottoms[0].shape[axis]))
+
+    def onnx_loss(self, graph, terms, kept, x, axis):
+        """Terms per location summed over the divisor."""
+        if kept is not None:
+            terms = graph.op("Mul", terms, kept)
+        full, batch = graph.count(graph.current.bottoms[1].name), graph.count(x, axis)
+        if self.at.dialect == "srn":
+            valid = full if kept is None else graph.reduce("ReduceSum", kept)
+            divisor = valid if self.normalize in (None, True) else batch
+        else:
+            divisor = self.onnx_divisor(graph, full, kept, batch)
+        return graph.op("Div", graph.op("Neg", graph.reduce("ReduceSum", terms)), divisor)
+
+
+@register
+class SoftmaxWithLoss(_SoftmaxLoss):
+    """Softmax along `axis` and -log of the label's share; semantics 1.32 (softmax_loss_layer).
+
+    A second top, the probabilities, is an extension: neither Caffe can build it.
+    """
+
+    type = "SoftmaxWithLoss"
+    param = ("softmax_param", "loss_param")
+    top_count = (1, 2)
+    floor = FLT_MIN
+
+    engine: str = "DEFAULT"
+    axis: int = 1
+
+    def axis_of(self, rank):
+        return canonical_axis(self.axis, rank)
+
+    def top_shapes(self, x, label):
+        self.class_axis(x, label)
+        return ((), x)[: self.at.tops]
+
+    def reference(self, blobs, x, label):
+        axis = self.class_axis(x.shape, label.shape)
+        p, flat = softmax(x, axis), label.reshape(-1).astype(int)
+        kept = self.kept(flat)
+        picked = last_axis(p, axis)[np.arange(len(flat)), np.where(kept, flat, 0)]
+        total = -(np.log(np.maximum(picked, FLT_MIN)) * kept).sum()
+        with np.errstate(invalid="ignore"):
+            loss = self.divide(total, len(flat), np.float64(kept.sum()), prod(x.shape[:axis]), lambda v: max(v, 1))
+        return (np.asarray(loss), p)[: self.at.tops]
+
+    def forward(self, module, x, label):
+        axis = self.class_axis(tuple(x.shape), tuple(label.shape))
+        flat = label.detach().reshape(-1).long()
+        rows = last_axis(x, axis)
+        target = torch.zeros_like(rows).scatter_(1, torch.where(self.kept(flat), flat, 0)[:, None], 1.0)
+        loss = self.weighted(rows, flat, target, x, axis)
+        return (loss,) if self.at.tops == 1 else (loss, torch.softmax(x, axis))
+
+    def onnx(self, graph, x, label):
+        axis = self.class_axis(graph.shape(x), graph.shape(label))
+        p = graph.op("Softmax", x, axis=axis)
+        flat, kept = self.onnx_labels(graph, label, axis)
+        column = graph.op("Unsqueeze", flat, graph.constant([1], np.int64))
+        picked = graph.op("GatherElements", self.onnx_rows(graph, p, axis), column, axis=1)
+        picked = graph.reshape(graph.op("Max", picked, graph.constant(FLT_MIN)), (-1,))
+        return (self.onnx_loss(graph, graph.op("Log", picked), kept, x, axis), p)[: self.at.tops]
+
+
+@register
+class InfogainLoss(_SoftmaxLoss):
+    """-sum of H[label, k] * log p_k, H from a third bottom or a file; semantics 1.35 (infogain_loss_layer).
+
+    BVLC takes logits and applies a softmax; the fork takes probabilities and divides by the batch.
+    """
+
+    type = "InfogainLoss"
+    param = ("infogain_loss_param", "loss_param")
+    bottom_count = (2, 3)
+    top_count = (1, 2)
+    no_gradient = (1, 2)
+
+    source: str = ""
+    axis: int = 1
+
+    def axis_of(self, rank):
+        return canonical_axis(self.axis, rank)
+
+    def top_shapes(self, x, label, *matrix):
+        classes = prod(x[1:]) if self.at.dialect == "srn" else x[self.class_axis(x, label)]
+        if self.at.dialect == "srn" and self.at.tops == 2:
+            raise Misfit("a second top", "one in the fork", "top")
+        if matrix and prod(matrix[0]) != classes * classes:
+            raise Misfit(f"a matrix of {show(matrix[0])}", f"{classes} x {classes}", "bottom")
+        if not matrix:
+            self.matrix_file(classes)
+        return ((), x)[: self.at.tops]
+
+    def matrix_file(self, classes: int) -> np.ndarray:
+        """H from the file that `source` names."""
+        from prototxt_gen.errors import CaffeError
+
+        from ..caffemodel import read_blob
+
+        if not self.source:
+            raise Misfit("no infogain matrix", "a third bottom, or a file", "source")
+        try:
+            values = np.array(read_blob(Path(self.source)).data, np.float32)
+        except CaffeError as error:
+            raise Misfit(f"the infogain matrix cannot be read: {error}", field="source") from None
+        if values.size != classes * classes:
+            raise Misfit(f"an infogain matrix of {values.size} values", f"{classes} x {classes}", "source")
+        return values.reshape(classes, classes)
+
+    def parts(self, x, matrix):
+        """Class axis (None in the fork: all values of a sample) and H."""
+        if self.at.dialect == "srn":
+            axis, classes = None, prod(x.shape[1:])
+        else:
+            axis = self.axis_of(len(x.shape))
+            classes = x.shape[axis]
+        h = matrix[0].reshape(classes, classes) if matrix else self.matrix_file(classes)
+        return axis, h
+
+    def reference(self, blobs, x, label, *matrix):
+        axis, h = self.parts(x, matrix)
+        flat = label.reshape(-1).astype(int)
+        if axis is None:
+            p = np.maximum(x.reshape(len(x), -1), LOG_THRESHOLD)
+            return (np.asarray(-(h[flat] * np.log(p)).sum() / len(x)),)
+        p, kept = softmax(x, axis), self.kept(flat)
+        rows = np.log(np.maximum(last_axis(p, axis), LOG_THRESHOLD))
+        total = -(h[np.where(kept, flat, 0)] * rows * kept[:, None]).sum()
+        loss = self.divide(total, len(flat), kept.sum(), prod(x.shape[:axis]), lambda v: max(v, 1))
+        return (np.asarray(loss), p)[: self.at.tops]
+
+    def forward(self, module, x, label, *matrix):
+        axis, h = self.parts(x, [m.detach() for m in matrix])
+        h = torch.as_tensor(h).to(x)
+        flat = label.detach().reshape(-1).long()
+        if axis is None:
+            return (_ProbabilityLoss.apply(x.flatten(1), h[flat]) / len(x),)
+        target = h[torch.where(self.kept(flat), flat, 0)]
+        loss = self.weighted(last_axis(x, axis), flat, target, x, axis)
+        return (loss,) if self.at.tops == 1 else (loss, torch.softmax(x, axis))
+
+    def onnx(self, graph, x, label, *matrix):
+        shape, srn = graph.shape(x), self.at.dialect == "srn"
+        axis = 1 if srn else self.axis_of(len(shape))
+        classes = prod(shape[1:]) if srn else shape[axis]
+        h = graph.reshape(matrix[0], (classes, classes)) if matrix else graph.constant(self.matrix_file(classes))
+        flat, kept = self.onnx_labels(graph, label, axis)
+        p = x if srn else graph.op("Softmax", x, axis=axis)
+        rows = graph.op("Flatten", p, axis=1) if srn else self.onnx_rows(graph, p, axis)
+        logs = graph.op("Log", graph.op("Max", rows, graph.constant(LOG_THRESHOLD)))
+        terms = graph.reduce("ReduceSum", graph.op("Mul", graph.op("Gather", h, flat, axis=0), logs), (1,))
+        if srn:
+            return (graph.op("Neg", graph.op("Div", graph.reduce("ReduceSum", terms), graph.count(x, 1))),)
+        return (self.onnx_loss(graph, terms, kept, x, axis), p)[: self.at.tops]
+
+
+@register
+class MultinomialLogisticLoss(Loss):
+    """-log of the label's probability, mean over the batch; semantics 1.36 (multinomial_logistic_loss_layer)."""
+
+    type = "MultinomialLogisticLoss"
+
+    def reference(self, blobs, x, label):
+        p = x.reshape(len(x), -1)[np.arange(len(x)), label.reshape(-1).astype(int)]
+        return (np.asarray(-np.log(np.maximum(p, LOG_THRESHOLD)).mean()),)
+
+    def forward(self, module, x, label):
+        rows = x.flatten(1)
+        target = torch.zeros_like(rows).scatter_(1, label.detach().reshape(-1, 1).long(), 1.0)
+        return (_ProbabilityLoss.apply(rows, target) / len(x),)
+
+    def onnx(self, graph, x, label):
+        column = graph.op("Cast", graph.reshape(label, (-1, 1)), to=7)
+        p = graph.op("GatherElements", graph.op("Flatten", x, axis=1), column, axis=1)
+        logs = graph.op("Log", graph.op("Max", p, graph.constant(LOG_THRESHOLD)))
+        return (graph.op("Neg", graph.reduce("ReduceMean", logs)),)
+
+
+@register
+class Accuracy(Layer):
+    """Share of locations whose label is among the top_k scores; ties differ by dialect; semantics 1.39."""
+
+    type = "Accuracy"
+    param = ("accuracy_param",)
+    kind = "metric"
+    bottom_count = (2, 2)
+    top_count = (1, 2)
+    no_gradient = (0, 1)
+
+    top_k: int = 1
+    axis: int = 1
+    ignore_label: int | None = None
+
+    def top_shapes(self, x, label):
+        axis = canonical_axis(self.axis, len(x))
+        if prod(label) != prod(x) // x[axis]:
+            raise Misfit(f"{show(label)} labels for {show(x)}", f"{prod(x) // x[axis]}, one a location", "bottom")
+        if not 1 <= self.top_k <= x[axis]:
+            raise Misfit(f"top_k {self.top_k} of {x[axis]} classes", f"1 to {x[axis]}", "top_k")
+        if self.at.dialect == "srn" and self.at.tops == 2:
+            raise Misfit("a second top", "one in the fork", "top")
+        return ((), (x[axis],))[: self.at.tops]
+
+    def reference(self, blobs, x, label):
+        rows, flat = last_axis(x, canonical_axis(self.axis, x.ndim)), label.reshape(-1).astype(int)
+        kept = flat == flat if self.ignore_label is None else flat != self.ignore_label
+        rows, flat = rows[kept], flat[kept]
+        score = rows[np.arange(len(flat)), flat][:, None]
+        if self.at.dialect == "srn":  # sorted by score, then index: the larger index wins a tie
+            ahead = (rows > score) | ((rows == score) & (np.arange(rows.shape[1]) > flat[:, None]))
+            hit = ahead.sum(1) < self.top_k
+        else:  # a tie counts against the label
+            hit = (rows >= score).sum(1) - 1 < self.top_k
+        nothing = np.nan if self.at.dialect == "srn" else 0.0
+        counts = np.bincount(flat, minlength=rows.shape[1])
+        per_class = np.bincount(flat, hit, rows.shape[1]) / np.maximum(counts, 1)
+        return (np.asarray(hit.mean() if len(hit) else nothing), per_class)[: self.at.tops]
+
+    def forward(self, module, x, label):
+        tops = self.reference([], x.detach().cpu().numpy(), label.detach().cpu().numpy())
+        return tuple(torch.as_tensor(top, dtype=x.dtype, device=x.device) for top in tops)
+
+    def onnx(self, graph, x, label):
+        shape = graph.shape(x)
+        axis = canonical_axis(self.axis, len(shape))
+        order = [i for i in range(len(shape)) if i != axis] + [axis]
+        turned = x if order == sorted(order) else graph.op("Transpose", x, perm=order)
+        rows = graph.reshape(turned, (-1, shape[axis]))
+        flat = graph.op("Cast", graph.reshape(label, (-1,)), to=7)
+        kept = graph.op("Cast", graph.op("Equal", flat, flat), to=1)
+        if self.ignore_label is not None:
+            same = graph.op("Equal", flat, graph.constant(self.ignore_label, np.int64))
+            kept = graph.op("Cast", graph.op("Not", same), to=1)
+            flat = graph.op("Where", same, graph.constant(0, np.int64), flat)
+        hit = graph.op("Mul", self._hits(graph, rows, flat, shape[axis]), kept)
+        total = graph.reduce("ReduceSum", kept)
+        if self.at.dialect == "bvlc":
+            total = graph.op("Max", total, graph.constant(1.0))
+        accuracy = graph.op("Div", graph.reduce("ReduceSum", hit), total)
+        if self.at.tops == 1:
+            return (accuracy,)
+        depth = graph.constant([shape[axis]], np.int64)
+        member = graph.op("OneHot", flat, depth, graph.constant([0.0, 1.0]), axis=0)  # classes x locations
+        counts = graph.reduce("ReduceSum", graph.op("Mul", member, kept), (1,))
+        hits = graph.reduce("ReduceSum", graph.op("Mul", member, hit), (1,))
+        return accuracy, graph.op("Div", hits, graph.op("Max", counts, graph.constant(1.0)))
+
+    def _hits(self, graph, rows, flat, classes: int) -> str:
+        column = graph.op("Unsqueeze", flat, graph.constant([1], np.int64))
+        score = graph.op("GatherElements", rows, column, axis=1)
+        greater = graph.op("Greater", rows, score)
+        equal = graph.op("Equal", rows, score)
+        if self.at.dialect == "srn":
+            later = graph.op("Greater", graph.constant(np.arange(classes), np.int64), column)
+            equal = graph.op("And", equal, later)
+        ahead = graph.reduce("ReduceSum", graph.op("Cast", graph.op("Or", greater, equal), to=1), (1,))
+        allowed = self.top_k if self.at.dialect == "srn" else self.top_k + 1
+        return graph.op("Cast", graph.op("Less", ahead, graph.constant(float(allowed))), to=1)

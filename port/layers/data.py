@@ -1,0 +1,263 @@
+"""Data layers: in a graph their tops are inputs; what feeds them in training stands elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from .base import Layer, Misfit, as_shape, register, set_fields
+
+DEPRECATED = ("scale", "mean_file", "crop_size", "mirror")
+
+
+class DataLayer(Layer):
+    """A layer whose tops the caller, or training's data reader, provides."""
+
+    kind = "data"
+    bottom_count = (0, 0)
+    top_count = (1, None)
+
+    def unknown(self, why: str):
+        """The complaint about a shape that only the data knows."""
+        return Misfit(
+            f"the shape of its tops depends on {why}",
+            field="top",
+            fix=f"give it: load_net(..., input_shapes={{'{self.at.name}': (N, C, H, W)}}), by blob name",
+        )
+
+    def reference(self, blobs):
+        raise Misfit("a data layer is not computed; its tops are given")
+
+    def forward(self, module):
+        raise Misfit("a data layer is not computed; its tops are given")
+
+    def onnx(self, graph):
+        raise Misfit("a data layer is not computed; its tops are given")
+
+
+class _Transforming(DataLayer):
+    """Data layers with `transform_param`: one image blob, and labels where there is a second top.
+
+    The deprecated twins of its fields, inside the layer's own message, are ignored as Caffe ignores them.
+    """
+
+    top_count = (1, 2)
+
+    scale: float = 1.0
+    mirror: bool = False
+    crop_size: int = 0
+    mean_file: str = ""
+    mean_value: tuple[float, ...] = ()
+    force_color: bool = False
+    force_gray: bool = False
+    fix_crop: bool = False
+    more_fix_crop: bool = False
+    multi_scale: bool = False
+    scale_ratios: tuple[float, ...] = ()
+    max_distort: int = 1
+    is_flow: bool = False
+    original_image: bool = False
+
+    @classmethod
+    def read(cls, message):
+        """The set fields, without the deprecated twins."""
+        own = {k: v for k, v in set_fields(message, cls.param[:1]).items() if k not in DEPRECATED}
+        return own | set_fields(message, cls.param[1:])
+
+    source: str = ""
+    batch_size: int | None = None
+    rand_skip: int = 0
+
+
+@register
+class Data(_Transforming):
+    """Datums of a database; semantics 5 (data_layer)."""
+
+    type = "Data"
+    param = ("data_param", "transform_param")
+
+    backend: str = "LEVELDB"
+    force_encoded_color: bool = False
+    prefetch: int = 4
+    shuffle: bool = False
+
+    def top_shapes(self):
+        raise self.unknown("the database's first item")
+
+
+@register
+class ImageData(_Transforming):
+    """Image files of a list; semantics 5 (image_data_layer)."""
+
+    type = "ImageData"
+    param = ("image_data_param", "transform_param")
+    top_count = (2, 2)
+
+    shuffle: bool = False
+    new_height: int = 0
+    new_width: int = 0
+    is_color: bool = True
+    root_folder: str = ""
+
+    def top_shapes(self):
+        size = (self.crop_size,) * 2 if self.crop_size else (self.new_height, self.new_width)
+        batch = self.batch_size or (1 if self.at.dialect == "bvlc" else 0)
+        if not all(size) or not batch:
+            raise self.unknown("the first image's size" if batch else "batch_size, which is missing")
+        return ((batch, 3 if self.is_color else 1, *size), (batch,))
+
+
+@register
+class WindowData(_Transforming):
+    """Windows of image files; semantics 5 (window_data_layer)."""
+
+    type = "WindowData"
+    param = ("window_data_param", "transform_param")
+    top_count = (2, 2)
+
+    fg_threshold: float = 0.5
+    bg_threshold: float = 0.5
+    fg_fraction: float = 0.25
+    context_pad: int = 0
+    crop_mode: str = "warp"
+    cache_images: bool = False
+    root_folder: str = ""
+
+    def top_shapes(self):
+        if not self.crop_size or not self.batch_size:
+            raise self.unknown("crop_size and batch_size")
+        return ((self.batch_size, 3, self.crop_size, self.crop_size), (self.batch_size,))
+
+
+@register
+class VideoData(_Transforming):
+    """Frames or flow of videos, the fork's; semantics 5 (video_data_layer)."""
+
+    type = "VideoData"
+    param = ("video_data_param", "transform_param")
+    top_count = (2, 2)
+
+    shuffle: bool = False
+    new_height: int = 0
+    new_width: int = 0
+    new_length: int = 1
+    num_segments: int = 1
+    modality: str = "FLOW"
+    name_pattern: str = ""
+    encoded: bool = False
+
+    def top_shapes(self):
+        if not self.crop_size or not self.batch_size:
+            raise self.unknown("the frames' size")
+        per = 3 if self.modality == "RGB" else 2
+        channels = per * self.new_length * self.num_segments
+        return ((self.batch_size, channels, self.crop_size, self.crop_size), (self.batch_size,))
+
+
+@register
+class HDF5Data(DataLayer):
+    """Datasets of HDF5 files, one a top; semantics 5 (hdf5_data_layer)."""
+
+    type = "HDF5Data"
+    param = ("hdf5_data_param",)
+
+    source: str = ""
+    batch_size: int | None = None
+    shuffle: bool = False
+
+    def top_shapes(self):
+        raise self.unknown("the HDF5 files")
+
+
+@register
+class MemoryData(DataLayer):
+    """Arrays from the program: N x C x H x W, and N labels; semantics 5 (memory_data_layer)."""
+
+    type = "MemoryData"
+    param = ("memory_data_param", "transform_param")
+    top_count = (2, 2)
+
+    scale: float = 1.0
+    mirror: bool = False
+    crop_size: int = 0
+    mean_file: str = ""
+    mean_value: tuple[float, ...] = ()
+    force_color: bool = False
+    force_gray: bool = False
+    fix_crop: bool = False
+    more_fix_crop: bool = False
+    multi_scale: bool = False
+    scale_ratios: tuple[float, ...] = ()
+    max_distort: int = 1
+    is_flow: bool = False
+    original_image: bool = False
+    batch_size: int | None = None
+    channels: int | None = None
+    height: int | None = None
+    width: int | None = None
+
+    def top_shapes(self):
+        sizes = (self.batch_size, self.channels, self.height, self.width)
+        if not all(sizes):
+            raise Misfit(f"batch_size, channels, height, width {sizes}", "all above 0", "memory_data_param")
+        return (sizes, (self.batch_size or 0,))
+
+
+@register
+class DummyData(Layer):
+    """Tops made by fillers: constants once, random numbers anew in every forward; semantics 5 (dummy_data_layer)."""
+
+    type = "DummyData"
+    param = ("dummy_data_param",)
+    bottom_count = (0, 0)
+    top_count = (1, None)
+    fixed_batch = True
+    onnx_note = "constant fillers only: ONNX draws nothing"
+
+    data_filler: tuple[Any, ...] = ()
+    shape: tuple[Any, ...] = ()
+    num: tuple[int, ...] = ()
+    channels: tuple[int, ...] = ()
+    height: tuple[int, ...] = ()
+    width: tuple[int, ...] = ()
+
+    def top_shapes(self):
+        old = list(zip(self.num, self.channels, self.height, self.width, strict=False))
+        shapes = [as_shape(s) for s in self.shape] or old
+        for what, count in (("shapes", len(shapes)), ("fillers", len(self.data_filler) or 1)):
+            if count not in (1, self.at.tops):
+                raise Misfit(f"{count} {what} for {self.at.tops} tops", "one for all, or one each", "dummy_data_param")
+        return tuple(shapes * self.at.tops if len(shapes) == 1 else shapes)
+
+    def filler(self, index: int) -> Any:
+        """The filler of a top, 0 where none is given."""
+        if not self.data_filler:
+            return 0.0
+        return self.data_filler[index if len(self.data_filler) > 1 else 0]
+
+    def made(self, seed: int) -> list[np.ndarray]:
+        """All tops, drawn from a seed."""
+        from ..fillers import fill
+
+        name, dialect = self.at.name, self.at.dialect
+        return [fill(self.filler(i), s, dialect, seed, name, i) for i, s in enumerate(self.top_shapes())]
+
+    def constant(self) -> bool:
+        """Whether nothing is drawn."""
+        return all(f == 0.0 or f.type == "constant" for f in map(self.filler, range(self.at.tops)))
+
+    def reference(self, blobs):
+        if not self.constant():
+            raise Misfit("random DummyData", "constant fillers: the reference draws nothing", "data_filler")
+        return tuple(top.astype(np.float64) for top in self.made(0))
+
+    def forward(self, module):
+        seed = 0 if self.constant() else int(torch.randint(2**31, ()))
+        return tuple(map(torch.from_numpy, self.made(seed)))
+
+    def onnx(self, graph):
+        if not self.constant():
+            raise Misfit("random DummyData", "constant fillers: ONNX draws nothing", "data_filler")
+        return tuple(graph.constant(top) for top in self.made(0))

@@ -1,0 +1,171 @@
+"""Layers that normalise by what stands nearby: LRN, MVN, Normalize."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .base import Layer, Misfit, register
+
+
+@register
+class LRN(Layer):
+    """Local response normalisation across channels or within each; semantics 1.5 (lrn_layer)."""
+
+    type = "LRN"
+    param = ("lrn_param",)
+
+    local_size: int = 5
+    alpha: float = 1.0
+    beta: float = 0.75
+    norm_region: str = "ACROSS_CHANNELS"
+    k: float = 1.0
+    engine: str = "DEFAULT"
+
+    def top_shapes(self, x):
+        if len(x) != 4:
+            raise Misfit(f"an input with {len(x)} axes", "4 axes: N, C, H, W", "bottom")
+        if self.local_size % 2 == 0:
+            raise Misfit(f"local_size {self.local_size}", "an odd number", "local_size")
+        return (x,)
+
+    @property
+    def within(self) -> bool:
+        return self.norm_region == "WITHIN_CHANNEL"
+
+    def reference(self, blobs, x):
+        n, half = self.local_size, self.local_size // 2
+        square = x * x
+        if self.within:  # k plays no part there: the constant is 1
+            wide = np.pad(square, [(0, 0), (0, 0), (half, half), (half, half)])
+            sums = sum(wide[:, :, i : i + x.shape[2], j : j + x.shape[3]] for i in range(n) for j in range(n))
+            return (x * (1 + self.alpha / n**2 * sums) ** -self.beta,)
+        wide = np.pad(square, [(0, 0), (half, half), (0, 0), (0, 0)])
+        sums = sum(wide[:, i : i + x.shape[1]] for i in range(n))
+        return (x * (self.k + self.alpha / n * sums) ** -self.beta,)
+
+    def forward(self, module, x):
+        n, half = self.local_size, self.local_size // 2
+        if not self.within:
+            return (F.local_response_norm(x, n, self.alpha, self.beta, self.k),)
+        mean = F.avg_pool2d(x * x, n, 1, half, count_include_pad=True)
+        return (x * (1 + self.alpha * mean) ** -self.beta,)
+
+    def onnx(self, graph, x):
+        if not self.within:
+            return (graph.op("LRN", x, size=self.local_size, alpha=self.alpha, beta=self.beta, bias=self.k),)
+        half = (self.local_size // 2,) * 2
+        square = graph.pad(graph.op("Mul", x, x), (0, 0, *half), (0, 0, *half), 0.0)
+        mean = graph.op("AveragePool", square, kernel_shape=(self.local_size,) * 2)
+        base = graph.op("Add", graph.op("Mul", mean, graph.constant(self.alpha)), graph.constant(1.0))
+        return (graph.op("Mul", x, graph.op("Pow", base, graph.constant(-self.beta))),)
+
+
+class _MeanVariance(torch.autograd.Function):
+    """MVN with Caffe's gradient, which treats eps as negligible."""
+
+    @staticmethod
+    def forward(ctx, x, axes, eps):
+        mean = x.mean(axes, keepdim=True)
+        centred = x - mean
+        scale = centred.square().mean(axes, keepdim=True).sqrt() + eps
+        y = centred / scale
+        ctx.save_for_backward(y, scale)
+        ctx.axes = axes
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        y, scale = ctx.saved_tensors
+        inner = grad - grad.mean(ctx.axes, keepdim=True) - y * (grad * y).mean(ctx.axes, keepdim=True)
+        return inner / scale, None, None
+
+
+class _PassThrough(torch.autograd.Function):
+    """Subtract the mean, hand the gradient on unchanged: the fork's defect."""
+
+    @staticmethod
+    def forward(ctx, x, axes):
+        return x - x.mean(axes, keepdim=True)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad, None
+
+
+@register
+class MVN(Layer):
+    """Mean (and variance) normalisation per channel or per sample; eps is added to the deviation; semantics 1.17.
+
+    The fork's gradient without variance normalisation misses the mean; `faithful_bugs` does the same.
+    """
+
+    type = "MVN"
+    param = ("mvn_param",)
+
+    normalize_variance: bool = True
+    across_channels: bool = False
+    eps: float = float(np.float32(1e-9))
+
+    def top_shapes(self, x):
+        if len(x) > 4:
+            raise Misfit(f"an input with {len(x)} axes", "at most 4: N, C, H, W", "bottom")
+        return (x,)
+
+    def axes(self, rank: int) -> tuple[int, ...]:
+        """Axes that the statistics run over."""
+        return tuple(range(1 if self.across_channels else 2, rank))
+
+    def reference(self, blobs, x):
+        wide = x.reshape(*x.shape, *[1] * (4 - x.ndim))
+        centred = wide - wide.mean(self.axes(4), keepdims=True)
+        if self.normalize_variance:
+            centred = centred / (np.sqrt((centred**2).mean(self.axes(4), keepdims=True)) + self.eps)
+        return (centred.reshape(x.shape),)
+
+    def forward(self, module, x):
+        wide, axes = x.reshape(*x.shape, *[1] * (4 - x.dim())), self.axes(4)
+        if self.normalize_variance:
+            y = _MeanVariance.apply(wide, axes, self.eps)
+        elif self.at.faithful_bugs and self.at.dialect == "srn":
+            y = _PassThrough.apply(wide, axes)
+        else:
+            y = wide - wide.mean(axes, keepdim=True)
+        return (y.reshape(x.shape),)
+
+    def onnx(self, graph, x):
+        axes = self.axes(len(graph.shape(x)))
+        if not axes:  # planes of one cell: nothing is left of them
+            return (graph.op("Mul", x, graph.constant(0.0)),)
+        y = graph.op("Sub", x, graph.reduce("ReduceMean", x, axes, keep=True))
+        if not self.normalize_variance:
+            return (y,)
+        deviation = graph.op("Sqrt", graph.reduce("ReduceMean", graph.op("Mul", y, y), axes, keep=True))
+        return (graph.op("Div", y, graph.op("Add", deviation, graph.constant(self.eps))),)
+
+
+@register
+class Normalize(Layer):
+    """Each sample divided by its L2 norm over all of C, H, W; semantics 1.18 (normalize_layer of the fork)."""
+
+    type = "Normalize"
+
+    def top_shapes(self, x):
+        if len(x) > 4:
+            raise Misfit(f"an input with {len(x)} axes", "at most 4: N, C, H, W", "bottom")
+        return (x,)
+
+    def reference(self, blobs, x):
+        norm = np.sqrt((x.reshape(x.shape[0], -1) ** 2).sum(1)).reshape(-1, *[1] * (x.ndim - 1))
+        with np.errstate(invalid="ignore"):
+            return (x / norm,)
+
+    def forward(self, module, x):
+        norm = x.flatten(1).square().sum(1).sqrt() if x.dim() > 1 else x.abs()
+        return (x / norm.reshape(-1, *[1] * (x.dim() - 1)),)
+
+    def onnx(self, graph, x):
+        axes = tuple(range(1, len(graph.shape(x))))
+        norm = graph.op("Sqrt", graph.reduce("ReduceSum", graph.op("Mul", x, x), axes, keep=True))
+        return (graph.op("Div", x, norm),)

@@ -1,0 +1,212 @@
+"""Pooling over regions and pyramids: ROIPooling, SPP, BatchReduction."""
+
+from __future__ import annotations
+
+from math import ceil, floor
+from typing import Any
+
+import numpy as np
+import torch
+
+from .base import Layer, Misfit, canonical_axis, register, show
+from .pooling import Pooling
+
+
+def round_away(x: float) -> int:
+    """Round as C does, halves away from zero."""
+    return int(np.copysign(floor(abs(x) + 0.5), x))
+
+
+@register
+class ROIPooling(Layer):
+    """The maximum of each bin of each region [batch, x1, y1, x2, y2]; semantics 1.19 (roi_pooling_layer)."""
+
+    type = "ROIPooling"
+    param = ("roi_pooling_param",)
+    bottom_count = (2, 2)
+    no_gradient = (1,)
+
+    pooled_h: int = 0
+    pooled_w: int = 0
+    spatial_scale: float = 1.0
+
+    def top_shapes(self, x, rois):
+        if self.pooled_h < 1 or self.pooled_w < 1:
+            raise Misfit(f"pooled_h {self.pooled_h}, pooled_w {self.pooled_w}", "both above 0", "roi_pooling_param")
+        if len(x) != 4 or np.prod(rois[1:]) != 5:
+            raise Misfit(f"{show(x)} and {show(rois)}", "N x C x H x W, and 5 numbers a region", "bottom")
+        return ((rois[0], x[1], self.pooled_h, self.pooled_w),)
+
+    def bins(self, roi, high: int, wide: int):
+        """Item of a region and its bins, as (row, column, slice, slice); an empty bin has an empty slice."""
+        x1, y1, x2, y2 = (round_away(np.float32(v) * np.float32(self.spatial_scale)) for v in roi[1:])
+        edges = []
+        for start, end, count, extent in ((y1, y2, self.pooled_h, high), (x1, x2, self.pooled_w, wide)):
+            size = np.float32(max(end - start + 1, 1)) / np.float32(count)
+            low = [min(max(floor(np.float32(i) * size) + start, 0), extent) for i in range(count)]
+            top = [min(max(ceil(np.float32(i + 1) * size) + start, 0), extent) for i in range(count)]
+            edges.append(list(zip(low, top, strict=True)))
+        return int(roi[0]), [
+            (i, j, slice(*rows), slice(*columns))
+            for i, rows in enumerate(edges[0])
+            for j, columns in enumerate(edges[1])
+        ]
+
+    def reference(self, blobs, x, rois):
+        y = np.zeros((rois.shape[0], x.shape[1], self.pooled_h, self.pooled_w))
+        for n, roi in enumerate(rois.reshape(-1, 5)):
+            item, bins = self.bins(roi, *x.shape[2:])
+            for i, j, rows, columns in bins:
+                cells = x[item, :, rows, columns].reshape(x.shape[1], -1)
+                y[n, :, i, j] = cells.max(1) if cells.size else 0
+        return (y,)
+
+    def forward(self, module, x, rois):
+        tops = []
+        for roi in rois.detach().reshape(-1, 5).cpu().numpy():
+            item, bins = self.bins(roi, *x.shape[2:])
+            cells = [x[item, :, rows, columns].flatten(1) for _, _, rows, columns in bins]
+            # argmax takes the first of equal values, as Caffe's gradient does
+            values = [
+                c.gather(1, c.argmax(1, keepdim=True)) if c.shape[1] else c.new_zeros(c.shape[0], 1) for c in cells
+            ]
+            tops.append(torch.cat(values, 1).reshape(x.shape[1], self.pooled_h, self.pooled_w))
+        return (torch.stack(tops),)
+
+    def onnx(self, graph, x, rois):
+        rows = graph.reshape(rois, (-1, 5))
+        size = (self.pooled_h, self.pooled_w)
+        return (graph.op("MaxRoiPool", x, rows, pooled_shape=size, spatial_scale=self.spatial_scale),)
+
+
+@register
+class SPP(Layer):
+    """Pooling to 1, 2x2, 4x4, ... bins, side by side; semantics 1.20 (spp_layer)."""
+
+    type = "SPP"
+    param = ("spp_param",)
+
+    pyramid_height: int | None = None
+    pool: str = "MAX"
+    engine: str = "DEFAULT"
+
+    def levels(self, x) -> list[Pooling]:
+        """The pooling of every level."""
+        if not self.pyramid_height:
+            raise Misfit(f"pyramid_height {self.pyramid_height}", "1 or more", "pyramid_height")
+        if self.at.dialect == "srn" and self.pyramid_height == 1:
+            raise Misfit("pyramid_height 1", "2 or more in the fork", "pyramid_height")
+        if len(x) != 4:
+            raise Misfit(f"an input with {len(x)} axes", "4 axes: N, C, H, W", "bottom")
+        return [self._level(2**level, *x[2:]) for level in range(self.pyramid_height)]
+
+    def _level(self, bins: int, high: int, wide: int) -> Pooling:
+        (kernel_h, pad_h), (kernel_w, pad_w) = (
+            (ceil(n / bins), (ceil(n / bins) * bins - n + 1) // 2) for n in (high, wide)
+        )
+        return Pooling(
+            at=self.at,
+            pool=self.pool,
+            kernel_h=kernel_h,
+            kernel_w=kernel_w,
+            pad_h=pad_h,
+            pad_w=pad_w,
+            stride_h=kernel_h,
+            stride_w=kernel_w,
+        )
+
+    def top_shapes(self, x):
+        tops = [level.top_shapes(x)[0] for level in self.levels(x)]
+        if len(tops) == 1:
+            return (tops[0],)
+        return ((x[0], sum(int(np.prod(top[1:])) for top in tops)),)
+
+    def reference(self, blobs, x):
+        tops = [level.reference([], x)[0] for level in self.levels(x.shape)]
+        return (tops[0] if len(tops) == 1 else np.concatenate([t.reshape(len(t), -1) for t in tops], 1),)
+
+    def forward(self, module, x):
+        tops = [level.forward(None, x)[0] for level in self.levels(tuple(x.shape))]
+        return (tops[0] if len(tops) == 1 else torch.cat([t.flatten(1) for t in tops], 1),)
+
+    def onnx(self, graph, x):
+        tops = [level.onnx(graph, x)[0] for level in self.levels(graph.shape(x))]
+        if len(tops) == 1:
+            return (tops[0],)
+        return (graph.op("Concat", *(graph.op("Flatten", t, axis=1) for t in tops), axis=1),)
+
+
+@register
+class BatchReduction(Layer):
+    """One axis reduced, whole or in pieces of level x level entries; semantics 1.15 (batch_reduction_layer)."""
+
+    type = "BatchReduction"
+    param = ("batch_reduction_param",)
+
+    level: tuple[int, ...] = (1,)
+    reduction_param: Any = None
+
+    @property
+    def operation(self) -> str:
+        if self.reduction_param is None:
+            return "SUM"
+        names = self.reduction_param.DESCRIPTOR.fields_by_name["operation"].enum_type.values_by_number
+        return names[self.reduction_param.operation].name
+
+    def plan(self, x) -> tuple[int, tuple[int, ...] | None]:
+        """Axis, and the lengths of its pieces (None: all of it, and the axis goes away)."""
+        if self.operation not in ("SUM", "MEAN", "TOPK"):
+            raise Misfit(f"operation {self.operation}", "SUM, MEAN or TOPK (the fork aborts on others)", "operation")
+        axis = canonical_axis(self.reduction_param.axis if self.reduction_param is not None else 0, len(x))
+        levels = self.level or (1,)
+        if self.operation == "TOPK":
+            if len(levels) > 1:
+                raise Misfit(f"{len(levels)} levels with TOPK", "one", "level")
+            if not 1 <= self.reduction_param.k <= x[axis]:
+                raise Misfit(f"k {self.reduction_param.k} of {x[axis]} entries", f"1 to {x[axis]}", "k")
+            return axis, None if levels == (1,) else (x[axis],)
+        if levels == (1,):
+            return axis, None
+        pieces = tuple(level * level for level in levels)
+        if sum(pieces) != x[axis]:
+            raise Misfit(f"levels {levels}, {sum(pieces)} entries, on an extent of {x[axis]}", "equal numbers", "level")
+        return axis, pieces
+
+    def top_shapes(self, x):
+        axis, pieces = self.plan(x)
+        return ((*x[:axis], *(() if pieces is None else (len(pieces),)), *x[axis + 1 :]),)
+
+    def reference(self, blobs, x):
+        axis, pieces = self.plan(x.shape)
+        parts = [x] if pieces is None else np.split(x, np.cumsum(pieces)[:-1], axis)
+        tops = [self._reduced(part, axis) for part in parts]
+        return (tops[0] if pieces is None else np.stack(tops, axis),)
+
+    def _reduced(self, part, axis):
+        if self.operation == "TOPK":
+            return np.take(-np.sort(-part, axis), range(self.reduction_param.k), axis).mean(axis)
+        return part.sum(axis) if self.operation == "SUM" else part.mean(axis)
+
+    def forward(self, module, x):
+        axis, pieces = self.plan(tuple(x.shape))
+        tops = []
+        for part in [x] if pieces is None else torch.split(x, list(pieces), axis):
+            if self.operation == "TOPK":
+                part = part.topk(self.reduction_param.k, axis).values
+            tops.append(part.sum(axis) if self.operation == "SUM" else part.mean(axis))
+        return (tops[0] if pieces is None else torch.stack(tops, axis),)
+
+    def onnx(self, graph, x):
+        axis, pieces = self.plan(graph.shape(x))
+        parts = (x,)
+        if pieces is not None and len(pieces) > 1:
+            parts = graph.op("Split", x, graph.constant(pieces, np.int64), axis=axis, outputs=len(pieces))
+        tops = []
+        for part in parts:
+            if self.operation == "TOPK":
+                part, _ = graph.op(
+                    "TopK", part, graph.constant([self.reduction_param.k], np.int64), axis=axis, outputs=2
+                )
+            kind = "ReduceSum" if self.operation == "SUM" else "ReduceMean"
+            tops.append(graph.reduce(kind, part, (axis,), keep=pieces is not None))
+        return (tops[0] if len(tops) == 1 else graph.op("Concat", *tops, axis=axis),)
