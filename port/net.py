@@ -12,11 +12,10 @@ from torch import fx
 
 from prototxt_gen.errors import NetError, Problems, closest
 
-from .caffemodel import write_net
 from .graph import Node, load_graph
 from .layers import show
 from .module import CaffeNet, build_module
-from .splits import insert_splits
+from .saving import write_weights
 from .weights import LoadReport, load_arrays
 
 
@@ -31,14 +30,24 @@ def load_net(
     strict: bool = True,
     seed: int = 0,
     faithful_bugs: bool = False,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> CaffeNet:
     """A Caffe net as a torch.fx.GraphModule; raises ParseError, NetError or WeightsError with all problems.
 
     `caffemodel` is a path, a comma list or a sequence of paths (later ones over earlier ones); without it
     the net's fillers make the weights from `seed`. `strict` refuses a net layer that no file has. `dialect`
-    None detects it; `net.caffe` is the graph (with the dialect and the reason), `net.report` what was loaded.
+    None detects it; `input_shapes` gives the shapes of data layers' tops, or replaces those of inputs, by
+    blob; `faithful_bugs` computes the documented defects of Caffe (docs/layers.md). `net.caffe` is the graph (with the dialect and the reason), `net.report` what was loaded.
     """
-    graph = load_graph(prototxt, phase=phase, stages=stages, level=level, dialect=dialect, faithful_bugs=faithful_bugs)
+    graph = load_graph(
+        prototxt,
+        phase=phase,
+        stages=stages,
+        level=level,
+        dialect=dialect,
+        faithful_bugs=faithful_bugs,
+        input_shapes=input_shapes,
+    )
     arrays, report = ({}, LoadReport()) if caffemodel is None else load_arrays(graph, caffemodel, strict)
     net = build_module(graph, arrays, seed)
     net.report = report
@@ -50,6 +59,7 @@ class _Recorder(fx.Interpreter):
 
     def __init__(self, net: CaffeNet):
         super().__init__(net, garbage_collect_values=True)
+        self.extra_traceback = False  # our errors say where they happened; fx would append its own notes
         self.values: dict[str, torch.Tensor] = {}
 
     def run_node(self, n: fx.Node) -> Any:
@@ -100,36 +110,9 @@ def param_arrays(net: CaffeNet) -> dict[str, list[np.ndarray]]:
 
 
 def save_caffemodel(net: CaffeNet, path: str | Path) -> None:
-    """Write the net's weights as Caffe would: the instantiated net, Split layers included, all blobs in order."""
-    graph = net.caffe
-    message = insert_splits(graph.net)
-    state = graph.state.phase
-    result = type(message)(name=graph.name)
-    result.input.extend(message.input)
-    held = params(net)
-    blobs = []
-    nodes = {node.name: node for node in graph.nodes}
-    for layer in message.layer:
-        copy = result.layer.add()
-        copy.CopyFrom(layer)
-        del copy.blobs[:]
-        if not copy.HasField("phase"):
-            copy.phase = copy.DESCRIPTOR.fields_by_name["phase"].enum_type.values_by_name[state].number
-        if layer.name in nodes:
-            _set_up(copy, nodes[layer.name], graph.dialect)
-        blobs.append([blob.detach().cpu().numpy() for blob in held.get(layer.name, [])])
-    write_net(path, result, blobs)
+    """Write the net's weights as Caffe would: the instantiated net, Split layers included, all blobs in order.
 
-
-def _set_up(message: Any, node: Node, dialect: str) -> None:
-    """What Caffe's layers add to their own definition: a loss its weight 1, statistics a learning rate of 0."""
-    if not message.loss_weight and node.tops and node.tops[0].loss_weight:
-        message.loss_weight.append(node.tops[0].loss_weight)
-    fixed = [spec.statistic or getattr(node.layer, "frozen", False) for spec in node.specs]
-    if any(fixed):
-        while len(message.param) < len(fixed):
-            message.param.add()
-        for entry in (entry for entry, still in zip(message.param, fixed, strict=False) if still):
-            entry.lr_mult = 0
-            if dialect == "srn":
-                entry.decay_mult = 0
+    A path that ends in .h5 is written as HDF5. Raises WeightsError for what the format cannot hold.
+    """
+    held = {layer: [blob.detach().cpu().numpy() for blob in blobs] for layer, blobs in params(net).items()}
+    write_weights(path, net.caffe, held)

@@ -121,18 +121,22 @@ def run_case(
     return result
 
 
+def _compared(found: np.ndarray | None, expected: np.ndarray, tolerance: float, name: str) -> Comparison:
+    """The comparison with what was recorded; what the net does not have has failed."""
+    if found is None:
+        return Comparison(name, expected.shape, np.inf, 1.0, tolerance, note="not computed")
+    return compare(found, expected, tolerance, name, nan=True)
+
+
 def _forward(found: dict[str, np.ndarray], recording: Recording, tolerance: float) -> list[Comparison]:
-    return [
-        compare(found[name], expected, tolerance, f"blob {name}", nan=True)
-        if name in found
-        else Comparison(f"blob {name}", expected.shape, np.inf, 1.0, tolerance, note="not computed")
-        for name, expected in recording.part("blob").items()
-    ]
+    blobs = recording.part("blob").items()
+    return [_compared(found.get(name), expected, tolerance, f"blob {name}") for name, expected in blobs]
 
 
 def _after(found: dict[str, list[np.ndarray]], recording: Recording, tolerance: float) -> list[Comparison]:
+    arrays = {f"{layer}[{i}]": array for layer, blobs in found.items() for i, array in enumerate(blobs)}
     return [
-        compare(found[layer][i], expected, tolerance, f"{layer}[{i}] after forward", nan=True)
+        _compared(arrays.get(f"{layer}[{i}]"), expected, tolerance, f"{layer}[{i}] after forward")
         for layer, blobs in recording.blobs("after").items()
         for i, expected in blobs.items()
     ]
@@ -186,17 +190,14 @@ def _gradients(net: CaffeNet, inputs: dict[str, torch.Tensor], recording: Record
     def array(tensor: torch.Tensor) -> np.ndarray:
         return np.zeros(tensor.shape, np.float32) if tensor.grad is None else tensor.grad.numpy()
 
-    checks = [
-        compare(array(inputs[name]), expected, tolerance, f"gradient of {name}", nan=True)
-        for name, expected in recording.part("grad").items()
-        if name in inputs
+    found = {name: array(tensor) for name, tensor in inputs.items()}
+    found |= {f"{layer}[{i}]": array(blob) for layer, blobs in params(net).items() for i, blob in enumerate(blobs)}
+    recorded = recording.part("grad") | {
+        f"{layer}[{i}]": blob for layer, blobs in recording.blobs("pgrad").items() for i, blob in blobs.items()
+    }
+    return [
+        _compared(found.get(name), expected, tolerance, f"gradient of {name}") for name, expected in recorded.items()
     ]
-    held = params(net)
-    for layer, blobs in recording.blobs("pgrad").items():
-        for i, expected in blobs.items():
-            name = f"gradient of {layer}[{i}]"
-            checks.append(compare(array(held[layer][i]), expected, tolerance, name, nan=True))
-    return checks
 
 
 def report(results: list[CaseResult]) -> str:
