@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .layers import BlobSpec, Misfit, UserLayer, extend_schema, register, register_python
     from .net import load_net, params, run_blobs, save_caffemodel
     from .onnx_export import export_onnx
 
@@ -18,9 +19,28 @@ _HOMES = {
     "params": "net",
     "save_caffemodel": "net",
     "export_onnx": "onnx_export",
+    # for layer types of one's own
+    "BlobSpec": "layers",
+    "Misfit": "layers",
+    "UserLayer": "layers",
+    "register": "layers",
+    "register_python": "layers",
+    "extend_schema": "layers",
 }
 
-__all__ = ["export_onnx", "load_net", "params", "run_blobs", "save_caffemodel"]
+__all__ = [
+    "BlobSpec",
+    "Misfit",
+    "UserLayer",
+    "export_onnx",
+    "extend_schema",
+    "load_net",
+    "params",
+    "register",
+    "register_python",
+    "run_blobs",
+    "save_caffemodel",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,33 +71,52 @@ class Graph:
         return next(node for node in self.nodes if node.name == name)
 
 
-def load_graph(prototxt, *, phase="TEST", stages=(), level=0, dialect=None, faithful_bugs=False) -> Graph:
+def load_graph(
+    prototxt, *, phase="TEST", stages=(), level=0, dialect=None, faithful_bugs=False, input_shapes=None
+) -> Graph:
     """Read a net file into a graph; raises ParseError or NetError with everything that is wrong."""
     parsed = prototxt if isinstance(prototxt, Parsed) else read_prototxt(Path(prototxt), dialect=dialect)
-    return build_graph(parsed, NetState(phase, level, tuple(stages)), faithful_bugs)
+    return build_graph(parsed, NetState(phase, level, tuple(stages)), faithful_bugs, input_shapes)
 
 
-def build_graph(parsed: Parsed, state: NetState, faithful_bugs: bool = False) -> Graph:
-    """The graph of a parsed net in a state (Net::Init); raises NetError with all problems at once."""
+def build_graph(
+    parsed: Parsed,
+    state: NetState,
+    faithful_bugs: bool = False,
+    input_shapes: Mapping[str, Shape] | None = None,
+) -> Graph:
+    """The graph of a parsed net in a state (Net::Init); raises NetError with all problems at once.
+
+    `input_shapes` gives or replaces shapes of inputs and of data layers' tops, by blob name. Stages in the
+    file's own `state` count as given, its phase and level do not.
+    """
     with Problems(NetError, parsed.file) as problems:
         parsed, _ = upgrade_parsed(parsed)
         message, lines = parsed.message, parsed.lines
+        state = NetState(state.phase, state.level, (*message.state.stage, *state.stages))
         kept = kept_layers(message, state, problems, lines)
         net = type(message)()
         net.CopyFrom(message)
         del net.layer[:]
         net.layer.extend(message.layer[i] for i in kept)
         graph = Graph(net.name, parsed.dialect, parsed.reason, state, parsed.file, net)
-        _Builder(graph, problems, [lines[i] for i in kept], faithful_bugs).build()
+        _Builder(graph, problems, [lines[i] for i in kept], faithful_bugs, dict(input_shapes or {})).build()
     return graph
 
 
 class _Builder:
     """Connects layers and works out shapes; every complaint goes to `problems` with its place."""
 
-    def __init__(self, graph: Graph, problems: Problems, lines: list[int], faithful_bugs: bool):
+    def __init__(
+        self,
+        graph: Graph,
+        problems: Problems,
+        lines: list[int],
+        faithful_bugs: bool,
+        given: dict[str, Shape],
+    ):
         self.graph, self.problems, self.lines = graph, problems, lines
-        self.faithful_bugs = faithful_bugs
+        self.faithful_bugs, self.given = faithful_bugs, given
         self.current: dict[str, Value] = {}
         self.broken: set[str] = set()  # blobs of layers that could not be made: no follow-up complaints
 
@@ -111,6 +130,9 @@ class _Builder:
         for layer, line in zip(self.graph.net.layer, self.lines, strict=True):
             self._add_layer(layer, line)
         self._name_values()
+        for blob in set(self.given) - {value.blob for value in self.graph.inputs}:
+            fix = closest(blob, {value.blob for value in self.graph.inputs})
+            self.problems.add(f"a shape is given for '{blob}', which is no input", fix=fix)
         check_params(self.graph.nodes, self.graph.dialect, self.problems)
 
     def _net_inputs(self) -> None:
@@ -128,8 +150,8 @@ class _Builder:
                 _require_extents(shapes[i : i + 1])
             except Misfit as misfit:
                 self.problems.add(**misfit.parts)
-            value = self._new_value(blob, "", shapes[i] if i < len(shapes) else None)
-            self.graph.inputs.append(value)
+            shape = self.given.get(blob, shapes[i] if i < len(shapes) else None)
+            self.graph.inputs.append(self._new_value(blob, "", shape))
 
     def _new_value(self, blob: str, producer: str, shape: Shape | None) -> Value:
         value = Value(blob, producer, shape)
@@ -146,7 +168,7 @@ class _Builder:
             for blob in message.top:
                 self.current.setdefault(blob, Value(blob, message.name))
             return
-        shapes, specs = self._shapes(layer, bottoms, place)
+        shapes, specs = self._shapes(layer, bottoms, list(message.top), place)
         for value in bottoms:
             value.consumers += 1
         names = list(message.top) or [self._automatic(message.name)] * len(shapes or ())
@@ -225,20 +247,35 @@ class _Builder:
                 what = "bottom" if name == "propagate_down" else "top"
                 self.problems.add(f"{len(values)} values", expected=f"{wanted}, one per {what}", field=name, **place)
 
-    def _shapes(self, layer: Layer, bottoms: list[Value], place: dict):
+    def _shapes(self, layer: Layer, bottoms: list[Value], tops: list[str], place: dict):
         shapes = [v.shape for v in bottoms if v.shape is not None]
         if len(shapes) < len(bottoms):
             return None, []
+        if layer.kind == "data":
+            return self._data_shapes(layer, tops, place), []
         try:
-            tops, specs = layer.top_shapes(*shapes), layer.blobs(*shapes)
-            _require_extents(tops)
-            return tops, specs
+            extents, specs = layer.top_shapes(*shapes), layer.blobs(*shapes)
+            _require_extents(extents)
+            return extents, specs
         except Misfit as misfit:
             parts = dict(misfit.parts)
             if bottoms:
                 parts["found"] += " (bottoms: " + ", ".join(f"{v.blob} {show(v.shape or ())}" for v in bottoms) + ")"
             self.problems.add(**parts, **place)
             return None, []
+
+    def _data_shapes(self, layer: Layer, tops: list[str], place: dict) -> tuple[Shape | None, ...] | None:
+        """Shapes of a data layer's tops: those given by the caller, else what its fields say."""
+        given = tuple(self.given.get(blob) for blob in tops)
+        if all(shape is not None for shape in given):
+            return given
+        try:
+            own = layer.top_shapes()
+            _require_extents(own)
+            return tuple(self.given.get(blob, shape) for blob, shape in zip(tops, own, strict=True))
+        except Misfit as misfit:
+            self.problems.add(**misfit.parts, **place)
+            return None
 
     def _name_values(self) -> None:
         last = {value.blob: value for value in self.graph.values}

@@ -16,6 +16,7 @@ from prototxt_gen.errors import NetError, Problem, Problems, closest
 from .fillers import fill
 from .graph import Graph, Node, Value
 from .layers import Layer, Misfit, show
+from .layers.host import Python
 
 
 class LayerModule(nn.Module):
@@ -29,18 +30,18 @@ class LayerModule(nn.Module):
         self.state: dict[str, Any] = {}  # what a recurrent layer carries from one forward to the next
         flags = list(node.message.propagate_down)
         self.detached = {i for i, flag in enumerate(flags) if not flag} | set(node.layer.no_gradient)
-        if node.layer.type == "Python":
+        if isinstance(node.layer, Python):
             self.user = node.layer.user
 
-    def set_blob(self, index: int, tensor: torch.Tensor, lr_mult: float = 1.0) -> None:
-        """Give blob `index` its tensor; statistics become buffers, a parameter with lr_mult 0 needs no gradient."""
+    def set_blob(self, index: int, tensor: torch.Tensor, learns: bool = True) -> None:
+        """Give blob `index` its tensor; statistics become buffers, others parameters (that need a gradient or not)."""
         spec = self.specs[index]
         if spec.statistic:
             self.register_buffer(spec.name, tensor)
         elif isinstance(tensor, nn.Parameter):
             self.register_parameter(spec.name, tensor)
         else:
-            self.register_parameter(spec.name, nn.Parameter(tensor, requires_grad=lr_mult != 0))
+            self.register_parameter(spec.name, nn.Parameter(tensor, requires_grad=learns))
 
     @property
     def blobs(self) -> list[torch.Tensor]:
@@ -204,11 +205,11 @@ def _modules(graph: Graph, arrays: dict[tuple[int, int], Any], seed: int) -> dic
             module = modules[id(node)] = LayerModule(node)
             for j, spec in enumerate(node.specs):
                 entry = node.message.param[j] if j < len(node.message.param) else None
-                lr_mult = entry.lr_mult if entry is not None else 1.0
+                learns = _learns(graph, entry)
                 shared = owners.get(entry.name) if entry is not None and entry.name else None
                 try:
                     if shared is not None:
-                        tensor = _shared(graph.dialect, shared, spec.shape, lr_mult)
+                        tensor = _shared(graph.dialect, shared, spec.shape, learns)
                     elif (i, j) in arrays:
                         # a copy: the file is mapped read-only
                         tensor = torch.tensor(arrays[i, j], dtype=torch.float32).reshape(spec.shape)
@@ -217,15 +218,21 @@ def _modules(graph: Graph, arrays: dict[tuple[int, int], Any], seed: int) -> dic
                 except Misfit as misfit:
                     problems.add(**misfit.parts, layer=node.name, line=node.line)
                     continue
-                module.set_blob(j, tensor, lr_mult)
+                module.set_blob(j, tensor, learns)
                 if entry is not None and entry.name:
                     owners.setdefault(entry.name, getattr(module, spec.name))
     return modules
 
 
-def _shared(dialect: str, owner: torch.Tensor, shape: tuple[int, ...], lr_mult: float) -> torch.Tensor:
+def _learns(graph: Graph, entry: Any) -> bool:
+    """Whether Caffe computes a parameter's gradient: by its lr_mult, or always with force_backward (semantics 2.8)."""
+    rate = 1.0 if entry is None else entry.lr_mult
+    return graph.net.force_backward or (rate > 0 if graph.dialect == "srn" else rate != 0)
+
+
+def _shared(dialect: str, owner: torch.Tensor, shape: tuple[int, ...], learns: bool) -> torch.Tensor:
     """A sharer's tensor: BVLC shares data and gradient, the fork the data only (semantics 2.7)."""
     if dialect == "bvlc" and tuple(owner.shape) == shape:
         return owner
     data = owner.detach().reshape(shape)  # the same storage
-    return nn.Parameter(data, requires_grad=lr_mult != 0) if isinstance(owner, nn.Parameter) else data
+    return nn.Parameter(data, requires_grad=learns) if isinstance(owner, nn.Parameter) else data

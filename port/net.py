@@ -12,7 +12,7 @@ from torch import fx
 
 from prototxt_gen.errors import NetError, Problems, closest
 
-from .graph import Node, load_graph
+from .graph import load_graph
 from .layers import show
 from .module import CaffeNet, build_module
 from .saving import write_weights
@@ -37,7 +37,8 @@ def load_net(
     `caffemodel` is a path, a comma list or a sequence of paths (later ones over earlier ones); without it
     the net's fillers make the weights from `seed`. `strict` refuses a net layer that no file has. `dialect`
     None detects it; `input_shapes` gives the shapes of data layers' tops, or replaces those of inputs, by
-    blob; `faithful_bugs` computes the documented defects of Caffe (docs/layers.md). `net.caffe` is the graph (with the dialect and the reason), `net.report` what was loaded.
+    blob; `faithful_bugs` computes the documented defects of Caffe (docs/layers.md). `net.caffe` is the graph
+    (with the dialect and the reason), `net.report` says what was loaded.
     """
     graph = load_graph(
         prototxt,

@@ -1,5 +1,7 @@
 """The meaning of every layer type; importing this package registers them all."""
 
+from prototxt_gen.schema.messages import extend_schema
+
 from . import (
     activations,
     affine,
@@ -22,8 +24,11 @@ from . import (
     selecting,
     shaping,
     softmax,
+    user,
 )
 from .base import KINDS, REGISTRY, RULES, BlobSpec, Context, Layer, Misfit, Shape, make_layer, register, show
+from .host import register_python
+from .user import UserLayer
 
 __all__ = [
     "KINDS",
@@ -34,6 +39,7 @@ __all__ = [
     "Layer",
     "Misfit",
     "Shape",
+    "UserLayer",
     "activations",
     "affine",
     "classification",
@@ -41,6 +47,7 @@ __all__ = [
     "data",
     "distances",
     "eltwise",
+    "extend_schema",
     "host",
     "inner_product",
     "inputs",
@@ -54,8 +61,10 @@ __all__ = [
     "reduction",
     "regions",
     "register",
+    "register_python",
     "selecting",
     "shaping",
     "show",
     "softmax",
+    "user",
 ]

@@ -217,7 +217,8 @@ class Deconvolution(Convolving):
             y = np.zeros((x.shape[0], self.group, weight.shape[2], *whole))
             for at in offsets(kernel):
                 part = weight[(..., *at)].transpose(0, 2, 1) @ x
-                y[(..., *window(at, lengths, stride, dilation))] += part.reshape(*part.shape[:3], *lengths)
+                seen: Any = (..., *window(at, lengths, stride, dilation))
+                y[seen] += part.reshape(*part.shape[:3], *lengths)
             inside = tuple(slice(p, p + o) for p, o in zip(pad, out, strict=True))
             y = y[(..., *inside)].reshape(x.shape[0], -1, *out)
             return y if bias is None else y + bias.reshape(-1, *[1] * len(out))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ class DataLayer(Layer):
 
     kind = "data"
     bottom_count = (0, 0)
-    top_count = (1, None)
+    top_count: ClassVar[tuple[int, int | None]] = (1, None)
 
     def unknown(self, why: str):
         """The complaint about a shape that only the data knows."""

@@ -72,6 +72,20 @@ class Scatter(_Ranks):
 PYTHON: dict[str, type] = {}
 
 
+def register_python(key: str) -> Any:
+    """Class decorator: the torch module that runs the Python layers `module.layer` named by `key`.
+
+    The class takes `param_str` and `phase` ("TRAIN" or "TEST"), and has `top_shapes(self, *shapes)` and
+    `forward(self, *bottoms)`; `reference` (float64 NumPy) and `onnx` are optional.
+    """
+
+    def enter(cls: type) -> type:
+        PYTHON[key] = cls
+        return cls
+
+    return enter
+
+
 @register
 class Python(Layer):
     """A layer written by the user: the torch module registered for its module and class; semantics 1.23."""

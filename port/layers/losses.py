@@ -16,7 +16,7 @@ class Loss(Layer):
 
     kind = "loss"
     bottom_count = (2, 2)
-    no_gradient = (1,)
+    no_gradient: ClassVar[tuple[int, ...]] = (1,)
 
     def top_shapes(self, *bottoms):
         if bottoms[0][:1] != bottoms[1][:1]:
@@ -27,7 +27,7 @@ class Loss(Layer):
 class NormalizedLoss(Loss):
     """Losses whose divisor `loss_param` chooses; semantics 1.31 and 1.32."""
 
-    param = ("loss_param",)
+    param: ClassVar[tuple[str, ...]] = ("loss_param",)
 
     ignore_label: int | None = None
     normalization: str | None = None

@@ -249,7 +249,7 @@ class Clip(ElementWise):
         return (x,)
 
     def reference(self, blobs, x):
-        return (np.minimum(np.maximum(x, self.min), self.max),)
+        return (x.clip(self.min, self.max),)
 
     def forward(self, module, x):
         return (x.clamp(self.min, self.max),)

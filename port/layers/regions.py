@@ -12,7 +12,7 @@ from .base import Layer, Misfit, canonical_axis, register, show
 from .pooling import Pooling
 
 
-def round_away(x: float) -> int:
+def round_away(x: Any) -> int:
     """Round as C does, halves away from zero."""
     return int(np.copysign(floor(abs(x) + 0.5), x))
 

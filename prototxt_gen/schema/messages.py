@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -79,6 +80,35 @@ def _classes(dialect: str) -> dict[str, type[Message]]:
     else:
         make = message_factory.MessageFactory(pool).GetPrototype
     return {m.name: make(pool.FindMessageTypeByName(f"{PACKAGE}.{m.name}")) for m in proto.message_type}
+
+
+def extend_schema(param: str, number: int, fields: Mapping[str, tuple[str, Any]]) -> None:
+    """Give LayerParameter a message for a layer type of one's own, in both dialects; raises UsageError.
+
+    `param` names it (`my_param`), `number` is its field number in the file that defined it, `fields` maps
+    each field, in the order of the numbers 1, 2, ..., to its type and default ("float", 0.5); a type ending
+    in "[]" is repeated. To be called before any net is read: messages made earlier do not know the fields.
+    """
+    message = "".join(part.capitalize() for part in param.split("_")).removesuffix("Param") + "Parameter"
+    for dialect in DIALECTS:
+        taken = descriptor("LayerParameter", dialect)
+        other = taken.fields_by_name.get(param) or taken.fields_by_number.get(number)
+        if other is not None:
+            raise UsageError(f"LayerParameter has the field {other.number} '{other.name}' already ({dialect})")
+        rows = [("LayerParameter", param, number, "optional", message, None)]
+        for i, (name, (kind, default)) in enumerate(fields.items(), 1):
+            if kind.removesuffix("[]") not in _SCALARS:
+                raise UsageError(f"the field type '{kind}' of '{name}'; expected one of {', '.join(sorted(_SCALARS))}")
+            rows.append((message, name, i, "repeated" if kind.endswith("[]") else "optional", kind, default))
+        for owner, name, position, label, kind, default in rows:
+            _rows().append(_row(dialect, owner, name, position, label, kind.removesuffix("[]"), default))
+    _classes.cache_clear()
+
+
+def _row(dialect: str, message: str, name: str, number: int, label: str, kind: str, default: Any) -> dict[str, str]:
+    text = str(default).lower() if isinstance(default, bool) else "" if default is None else str(default)
+    values = (dialect, message, "field", name, str(number), label, kind, "0", text, "0")
+    return dict(zip(_rows()[0], values, strict=True))
 
 
 def message_class(name: str, dialect: str) -> Any:
