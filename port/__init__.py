@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .layers import BlobSpec, Misfit, UserLayer, extend_schema, register, register_python
+    from .mean import read_mean, write_mean
     from .net import load_net, params, run_blobs, save_caffemodel
     from .onnx_export import export_onnx
 
@@ -19,6 +20,8 @@ _HOMES = {
     "params": "net",
     "save_caffemodel": "net",
     "export_onnx": "onnx_export",
+    "read_mean": "mean",
+    "write_mean": "mean",
     # for layer types of one's own
     "BlobSpec": "layers",
     "Misfit": "layers",
@@ -36,10 +39,12 @@ __all__ = [
     "extend_schema",
     "load_net",
     "params",
+    "read_mean",
     "register",
     "register_python",
     "run_blobs",
     "save_caffemodel",
+    "write_mean",
 ]
 
 

@@ -1,16 +1,29 @@
-"""Loading blobs into a net by layer name, with Caffe's shape rules and an account of every blob."""
+"""Loading blobs into a net by layer name, with Caffe's shape rules and an account of every blob.
+
+Weights are binary `.caffemodel` files or HDF5 (`.caffemodel.h5`), told apart by their content.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from prototxt_gen.errors import CaffeError, Problems, WeightsError
+from prototxt_gen.errors import Problems, WeightsError
+from prototxt_gen.files import read_head
 
 from .caffemodel import ModelFile, read_caffemodel
 from .graph import Graph
 from .layers import show
+
+if TYPE_CHECKING:
+    from .hdf5 import Hdf5Model
+
+Slot = tuple[int, int]  # index of the node, index of its blob
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+HDF5_OFFSETS = (0, 512, 1024, 2048)  # a block of the user's may stand before it
 
 
 @dataclass
@@ -37,77 +50,109 @@ def weight_files(caffemodel: Any) -> list[Path]:
     return [Path(caffemodel)] if isinstance(caffemodel, Path) else [Path(part) for part in caffemodel]
 
 
-def load_arrays(graph: Graph, caffemodel: Any, strict: bool = True) -> tuple[dict[tuple[int, int], Any], LoadReport]:
+def is_hdf5(path: str | Path) -> bool:
+    """Whether a file is HDF5 by its content, as Caffe decides; raises WeightsError if it cannot be read."""
+    head = read_head(path, WeightsError)
+    return any(head.startswith(HDF5_SIGNATURE, at) for at in HDF5_OFFSETS)
+
+
+def open_weights(path: str | Path) -> ModelFile | Hdf5Model:
+    """Open a weights file, binary or HDF5 by its content; raises WeightsError."""
+    if is_hdf5(path):
+        from .hdf5 import Hdf5Model  # takes a moment to import, and few files need it
+
+        return Hdf5Model(path)
+    return read_caffemodel(path)
+
+
+def load_arrays(graph: Graph, caffemodel: Any, strict: bool = True) -> tuple[dict[Slot, Any], LoadReport]:
     """Arrays for the graph's blobs from weights files; raises WeightsError with all that does not fit.
 
     As Caffe does (Net::CopyTrainedLayersFrom): by layer name, all blobs of a layer or none, exact shapes,
-    later files over earlier ones. Unlike Caffe, `strict` refuses a net layer that no file has.
+    later files over earlier ones, and a blob that layers share takes what was loaded last. An HDF5 file may
+    leave out what a layer shares. Unlike Caffe, `strict` refuses a net layer that no file has.
     """
-    report = LoadReport()
-    arrays: dict[tuple[int, int], Any] = {}
-    index = {node.name: i for i, node in reversed(list(enumerate(graph.nodes)))}
-    problems: list[Any] = []
-    for path in weight_files(caffemodel):
-        model = read_caffemodel(path)
-        report.files.append(path.name)
-        try:
-            _take(graph, model, index, arrays, report)
-        except CaffeError as error:
-            problems += error.problems
+    files = weight_files(caffemodel)
+    taker = _Taker(graph, ", ".join(map(str, files)))
+    for path in files:
+        with open_weights(path) as model:
+            taker.take(model)
+    report, problems = taker.report, taker.problems
     report.missing = [
         node.name
         for i, node in enumerate(graph.nodes)
-        if any((i, j) not in arrays for j in range(len(node.specs))) and not _borrows(graph, i)
+        if any((i, j) not in taker.arrays and (i, j) not in taker.owners for j in range(len(node.specs)))
     ]
-    with Problems(WeightsError, ", ".join(map(str, weight_files(caffemodel)))) as found:
-        found.found += problems
-        complained = {problem.layer for problem in problems}
-        for name in report.missing if strict else []:
-            if name not in complained:
-                blobs = ", ".join(show(spec.shape) for spec in graph.node(name).specs)
-                found.add("the file has no such layer", expected=f"blobs {blobs}", layer=name)
-        if found.found and not report.taken:
-            found.add("no layer of the net is in the file", fix="is it the weights file of another net?")
-    return arrays, report
+    complained = {problem.layer for problem in problems.found}
+    for name in report.missing if strict else []:
+        if name not in complained:
+            blobs = ", ".join(show(spec.shape) for spec in graph.node(name).specs)
+            problems.add("the file has no such layer", expected=f"blobs {blobs}", layer=name)
+    if problems.found and not report.taken and not complained:
+        problems.add("no layer of the net is in the file", fix="is it the weights file of another net?")
+    problems.raise_if_any()
+    report.taken = list(dict.fromkeys(report.taken))
+    return taker.arrays, report
 
 
-def _borrows(graph: Graph, index: int) -> bool:
-    """Whether all blobs of a layer are shared with an earlier layer by name, so that no file needs to hold them."""
-    node = graph.nodes[index]
-    earlier = {p.name for other in graph.nodes[:index] for p in other.message.param if p.name}
-    names = [p.name for p in node.message.param]
-    return len(names) >= len(node.specs) and all(name in earlier for name in names[: len(node.specs)])
+def shared_slots(graph: Graph) -> dict[Slot, Slot]:
+    """The blobs that layers share by `param` name (semantics 2.7): each later one -> the first, its owner."""
+    first: dict[str, Slot] = {}
+    owners: dict[Slot, Slot] = {}
+    for i, node in enumerate(graph.nodes):
+        for j, entry in enumerate(node.message.param[: len(node.specs)]):
+            if entry.name and first.setdefault(entry.name, (i, j)) != (i, j):
+                owners[i, j] = first[entry.name]
+    return owners
 
 
-def _take(graph: Graph, model: ModelFile, index: dict[str, int], arrays: dict, report: LoadReport) -> None:
-    with Problems(WeightsError, model.path) as problems:
+class _Taker:
+    """Takes the blobs of one file after the other; arrays of shared blobs are kept for their owners."""
+
+    def __init__(self, graph: Graph, files: str):
+        self.graph = graph
+        self.index = {node.name: i for i, node in reversed(list(enumerate(graph.nodes)))}
+        self.owners = shared_slots(graph)
+        self.arrays: dict[Slot, Any] = {}
+        self.report = LoadReport()
+        self.problems = Problems(WeightsError, files)
+
+    def take(self, model: ModelFile | Hdf5Model) -> None:
+        self.report.files.append(model.path.name)
         for layer in model.layers:
-            if layer.name not in index:
+            if layer.name not in self.index:
                 if layer.blobs:
-                    report.unused.append(layer.name)
+                    self.report.unused.append(layer.name)
                 continue
-            node = graph.nodes[index[layer.name]]
-            if len(layer.blobs) != len(node.specs):
-                problems.add(
-                    f"{len(layer.blobs)} blobs ({_shapes(layer.blobs)})",
-                    expected=f"{len(node.specs)} for {node.layer.type} ({_shapes(node.specs)})",
-                    layer=layer.name,
+            blobs = layer.blobs if isinstance(layer.blobs, dict) else dict(enumerate(layer.blobs))
+            self._take_layer(model.path, self.index[layer.name], blobs, isinstance(layer.blobs, dict))
+
+    def _take_layer(self, path: Path, i: int, blobs: Mapping[int, Any], may_omit_shared: bool) -> None:
+        node = self.graph.nodes[i]
+        wanted = set(range(len(node.specs)))
+        optional = {j for j in wanted if (i, j) in self.owners} if may_omit_shared else set()
+        if not wanted - optional <= set(blobs) <= wanted:
+            self.problems.add(
+                f"{len(blobs)} blobs ({_shapes(blobs.values())})",
+                expected=f"{len(node.specs)} for {node.layer.type} ({_shapes(node.specs)})",
+                file=path,
+                layer=node.name,
+            )
+            return
+        for j, blob in blobs.items():
+            spec = node.specs[j]
+            if blob.fits(spec.shape):
+                self.arrays[self.owners.get((i, j), (i, j))] = blob.data
+            else:
+                self.problems.add(
+                    f"{spec.name} is {show(tuple(blob.shape))}",
+                    expected=show(spec.shape),
+                    file=path,
+                    layer=node.name,
+                    field=f"blobs[{j}]",
                 )
-                continue
-            for j, (blob, spec) in enumerate(zip(layer.blobs, node.specs, strict=True)):
-                if blob.fits(spec.shape):
-                    arrays[index[layer.name], j] = blob.data
-                else:
-                    problems.add(
-                        f"{spec.name} is {show(tuple(blob.shape))}",
-                        expected=show(spec.shape),
-                        layer=layer.name,
-                        field=f"blobs[{j}]",
-                    )
-            if layer.blobs:
-                report.taken.append(layer.name)
-        for problem in problems.found:
-            report.taken = [name for name in report.taken if name != problem.layer]
+        if blobs:
+            self.report.taken.append(node.name)
 
 
 def _shapes(items: Any) -> str:
