@@ -219,8 +219,8 @@ class Deconvolution(Convolving):
                 part = weight[(..., *at)].transpose(0, 2, 1) @ x
                 seen: Any = (..., *window(at, lengths, stride, dilation))
                 y[seen] += part.reshape(*part.shape[:3], *lengths)
-            inside = tuple(slice(p, p + o) for p, o in zip(pad, out, strict=True))
-            y = y[(..., *inside)].reshape(x.shape[0], -1, *out)
+            inside: Any = tuple(slice(p, p + o) for p, o in zip(pad, out, strict=True))
+            y = y[(Ellipsis, *inside)].reshape(x.shape[0], -1, *out)
             return y if bias is None else y + bias.reshape(-1, *[1] * len(out))
 
         return self.each(apply, blobs, bottoms)
