@@ -146,11 +146,12 @@ class _Builder:
                 field="input_shape",
             )
         for i, blob in enumerate(net.input):
+            shape = self.given.get(blob, shapes[i] if i < len(shapes) else None)
             try:
-                _require_extents(shapes[i : i + 1])
+                _require_extents([shape or ()])
             except Misfit as misfit:
                 self.problems.add(**misfit.parts)
-            shape = self.given.get(blob, shapes[i] if i < len(shapes) else None)
+                shape = None
             self.graph.inputs.append(self._new_value(blob, "", shape))
 
     def _new_value(self, blob: str, producer: str, shape: Shape | None) -> Value:

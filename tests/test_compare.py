@@ -30,7 +30,18 @@ def spoilt(blob, at, value):
     return copy
 
 
-SPOILS = ["channels", "two channels", "batch", "right", "down", "left", "upside down", "sign", "scale", "offset"]
+SPOILS = [
+    "channels",
+    "two channels",
+    "batch",
+    "right",
+    "down",
+    "left",
+    "upside down",
+    "sign",
+    "scale",
+    "offset",
+]
 SPOILS += ["zero", "sorted", "mean", "one value", "layout"]
 
 
@@ -72,7 +83,9 @@ def test_nan_and_infinity_fail_on_either_side_and_on_both(blob, bad):
     at = (1, 3, 2, 9)
     wrong = spoilt(blob, at, bad)
     found = compare(wrong, blob, 1e30, "conv1")
-    assert not found and f"{bad} at {at}, expected {blob[at]}" in str(found) and "(1 such values)" in str(found)
+    assert (
+        not found and f"{bad} at {at}, expected {blob[at]}" in str(found) and "(1 such values)" in str(found)
+    )
     expected = compare(blob, wrong, 1e30)
     assert not expected and "the expected blob has 1 values that are NaN or infinite" in str(expected)
     both = compare(wrong, wrong, 1e30)
@@ -110,7 +123,15 @@ def test_nothing_to_compare_fails(shape):
 
 @pytest.mark.parametrize(
     ("found", "expected"),
-    [((2, 5), (5, 2)), ((2, 5), (2, 5, 1, 1)), ((1,), ()), ((), (1,)), ((2, 5), (1, 5)), ((10,), (2, 5)), ((0,), (3,))],
+    [
+        ((2, 5), (5, 2)),
+        ((2, 5), (2, 5, 1, 1)),
+        ((1,), ()),
+        ((), (1,)),
+        ((2, 5), (1, 5)),
+        ((10,), (2, 5)),
+        ((0,), (3,)),
+    ],
 )
 def test_shapes_must_be_equal_whatever_broadcasts(found, expected):
     result = compare(np.ones(found), np.ones(expected), 1, "blob")
@@ -125,7 +146,11 @@ def test_a_scalar_is_compared():
 
 def test_where_all_of_it_is_0_the_difference_counts_by_itself():
     zero = np.zeros((3, 4))
-    assert compare(zero, zero, 1e-5) and not compare(zero + 1e-4, zero, 1e-5) and compare(zero + 9e-6, zero, 1e-5)
+    assert (
+        compare(zero, zero, 1e-5)
+        and not compare(zero + 1e-4, zero, 1e-5)
+        and compare(zero + 9e-6, zero, 1e-5)
+    )
 
 
 def test_the_tolerance_is_of_the_largest_value_and_inclusive():

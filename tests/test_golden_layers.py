@@ -44,12 +44,21 @@ def test_the_port_computes_what_caffe_computed(case):
     blobs, after = len(recording.part("blob")), len(recording.part("after"))
     gradients = len(recording.part("grad")) + len(recording.part("pgrad"))
     counts = {runtime: len(group) for runtime, group in result.comparisons.items()}
-    assert counts == {"reference": blobs + after, "torch": blobs + after, "onnx": blobs, "gradient": gradients}
+    assert counts == {
+        "reference": blobs + after,
+        "torch": blobs + after,
+        "onnx": blobs,
+        "gradient": gradients,
+    }
 
 
 def test_the_recorded_cases_are_all_here():
     assert len(CASES) == 249
-    used = {layer.type for case in SUPPORTED for layer in read_prototxt(case, dialect=case.parts[-2]).message.layer}
+    used = {
+        layer.type
+        for case in SUPPORTED
+        for layer in read_prototxt(case, dialect=case.parts[-2]).message.layer
+    }
     assert len(SUPPORTED) >= 144 and len(used) >= 18
 
 
@@ -213,7 +222,12 @@ def test_nothing_recorded_is_a_failure(changed):
 def test_a_damaged_recording_is_an_error_of_the_case(changed):
     case = changed({})
     data = case.with_suffix(".npz").read_bytes()
-    for bad in (b"", b"<html>not found</html>", data[: len(data) // 2], data[:200] + bytes(800) + data[1000:]):
+    for bad in (
+        b"",
+        b"<html>not found</html>",
+        data[: len(data) // 2],
+        data[:200] + bytes(800) + data[1000:],
+    ):
         case.with_suffix(".npz").write_bytes(bad)
         result = run_case(case)
         assert not result and result.error
