@@ -62,7 +62,7 @@ def test_cut_off(tmp_path, cut):
 
 
 def test_missing(tmp_path):
-    with pytest.raises(WeightsError, match="check the path"):
+    with pytest.raises(WeightsError, match="Check the path"):
         port.read_mean(tmp_path / "none.binaryproto")
 
 

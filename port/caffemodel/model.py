@@ -109,6 +109,11 @@ class Blob:
             return self.shape == tuple(shape)
         return self.shape == (1,) * (4 - len(shape)) + tuple(shape)
 
+    @property
+    def message(self) -> memoryview:
+        """The bytes of the stored BlobProto, a view into the file."""
+        return self._source.buffer[slice(*self.span)]
+
     def pieces(self) -> Iterator[Field]:
         """The fields of the file that hold `data`."""
         return self._fields(self._data)

@@ -15,7 +15,7 @@ class Guess(NamedTuple):
 
 SINGLE_BLOB = "a single blob, as mean files (.binaryproto) are"
 _ARCHIVE = "unpack it and name the .caffemodel inside"
-_HDF5 = "load it in BVLC Caffe and save it as .caffemodel"
+_HDF5 = "give it to port.load_net or `python -m port`, which read HDF5 weights too"
 _PROTOTXT = "give the prototxt as the net and the binary .caffemodel as the weights"
 _PYTORCH = "name the .caffemodel; PyTorch's own files are read with torch.load"
 _PAGE = "the download gave a web page (a login, a warning or a quota notice): fetch the file itself"

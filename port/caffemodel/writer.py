@@ -16,23 +16,24 @@ from .model import Blob, ModelFile, ModelLayer
 from .sniff import printable
 from .wire import Scan, encode_header, encode_varint, value_bytes
 
-Piece = bytes | np.ndarray
+Piece = bytes | memoryview | np.ndarray
 
 # BlobProto (proto numbers)
 _DATA, _SHAPE, _DOUBLE_DATA = 5, 7, 8
 _WRITE_BLOCK = 1 << 22  # bytes
 
 
-def write_net(path: str | Path, net_message: Any, blobs: Sequence[Sequence[np.ndarray]]) -> None:
+def write_net(path: str | Path, net_message: Any, blobs: Sequence[Sequence[np.ndarray | Blob]]) -> None:
     """Write a .caffemodel from a NetParameter of either dialect and each layer's blobs, as Caffe does.
 
     The layers of `net_message` carry no blobs; `blobs[i]` belongs to layer i. float32 arrays become `data`,
-    float64 ones `double_data` (BVLC only). Arrays are streamed, not copied. Raises UsageError or WeightsError
+    float64 ones `double_data` (BVLC only). A blob of another file is taken as it stands there, byte for byte,
+    legacy shape and gradient included. Everything is streamed, not copied. Raises UsageError or WeightsError
     before anything is written; WeightsError above 2 GiB - 1, which Caffe cannot read.
     """
     if getattr(net_message, "DESCRIPTOR", None) is None or net_message.DESCRIPTOR.name != "NetParameter":
         raise UsageError(f"write_net needs a NetParameter message, not {type(net_message).__name__}")
-    arrays = [[np.asarray(array) for array in layer_blobs] for layer_blobs in blobs]
+    arrays = [[b if isinstance(b, Blob) else np.asarray(b) for b in layer_blobs] for layer_blobs in blobs]
     _check_net(path, net_message, arrays)
     pieces = _net_pieces(net_message, arrays)
     _check_size(path, _size(pieces))
@@ -58,7 +59,7 @@ def write_caffemodel(
         _write_piece(file, buffer[done:])
 
 
-def _check_net(path: str | Path, net: Any, arrays: list[list[np.ndarray]]) -> None:
+def _check_net(path: str | Path, net: Any, arrays: list[list[np.ndarray | Blob]]) -> None:
     layers = list(net.layer) or list(net.layers)
     blob_fields = net.DESCRIPTOR.fields_by_name["layer"].message_type.fields_by_name["blobs"].message_type
     types = {"f4": "float32"} | ({"f8": "float64"} if "double_data" in blob_fields.fields_by_name else {})
@@ -79,8 +80,8 @@ def _check_net(path: str | Path, net: Any, arrays: list[list[np.ndarray]]) -> No
                 if array.dtype.str[1:] not in types:
                     expected = " or ".join(types.values()) + " in this dialect"
                     problems.add(f"type {array.dtype}", expected=expected, fix="convert it", **where)
-                if array.ndim > MAX_RANK:
-                    problems.add(f"{array.ndim} axes", expected=f"at most {MAX_RANK}", **where)
+                if len(array.shape) > MAX_RANK:
+                    problems.add(f"{len(array.shape)} axes", expected=f"at most {MAX_RANK}", **where)
 
 
 def _check_size(path: str | Path, size: int) -> None:
@@ -94,7 +95,7 @@ def _size(pieces: Sequence[Piece]) -> int:
     return sum(piece.nbytes if isinstance(piece, np.ndarray) else len(piece) for piece in pieces)
 
 
-def _net_pieces(net: Any, arrays: list[list[np.ndarray]]) -> list[Piece]:
+def _net_pieces(net: Any, arrays: list[list[np.ndarray | Blob]]) -> list[Piece]:
     data = net.SerializeToString(deterministic=True)
     pieces: list[Piece] = []
     layer_arrays = iter(arrays)
@@ -108,7 +109,7 @@ def _net_pieces(net: Any, arrays: list[list[np.ndarray]]) -> list[Piece]:
     return pieces
 
 
-def _layer_pieces(data: bytes, where: Layout, begin: int, end: int, arrays: list[np.ndarray]) -> list[Piece]:
+def _layer_pieces(data: bytes, where: Layout, begin: int, end: int, arrays: list[np.ndarray | Blob]) -> list[Piece]:
     """The layer's message with the blobs between its fields of lower and of higher number."""
     cut = next((at for number, _, at, _, _ in Scan(data).fields(begin, end) if number > where.blobs), end)
     pieces: list[Piece] = [data[begin:cut]]
@@ -118,8 +119,10 @@ def _layer_pieces(data: bytes, where: Layout, begin: int, end: int, arrays: list
     return [*pieces, data[cut:end]]
 
 
-def _blob_pieces(array: np.ndarray) -> list[Piece]:
+def _blob_pieces(array: np.ndarray | Blob) -> list[Piece]:
     """A BlobProto as `Blob::ToProto` fills it: a scalar has no shape, an empty blob no data."""
+    if isinstance(array, Blob):
+        return [array.message]
     shape: list[Piece] = []
     if array.ndim:
         dims = b"".join(map(encode_varint, array.shape))
@@ -131,7 +134,7 @@ def _blob_pieces(array: np.ndarray) -> list[Piece]:
     return shape + values if is_double else values + shape
 
 
-def _write_piece(file: IO[bytes], piece: Piece | memoryview) -> None:
+def _write_piece(file: IO[bytes], piece: Piece) -> None:
     if not isinstance(piece, np.ndarray):
         for start in range(0, len(piece), _WRITE_BLOCK):
             file.write(piece[start : start + _WRITE_BLOCK])
