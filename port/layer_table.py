@@ -30,7 +30,7 @@ def recorded_cases(folder: Path) -> Counter[str]:
 
 def _gradient(cls: type[Layer]) -> str:
     """Which bottoms get a gradient."""
-    least, most = cls.bottom_count
+    most = cls.bottom_count[1]
     if cls.kind in ("data", "metric", "host-only") or most == 0:
         return "parameters" if cls.type == "Parameter" else "none"
     refused = set(cls.no_gradient)

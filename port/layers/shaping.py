@@ -95,9 +95,30 @@ class _Joining(Layer):
         return canonical_axis(self.axis if old == 1 else old, rank)
 
 
+class _SkippingConcat(torch.autograd.Function):
+    """Concat with the fork's defect: a bottom without a gradient does not move the place that is read."""
+
+    @staticmethod
+    def forward(ctx, axis, *bottoms):
+        ctx.axis, ctx.sizes = axis, [b.shape[axis] for b in bottoms]
+        return torch.cat(bottoms, axis)
+
+    @staticmethod
+    def backward(ctx, grad):
+        offset, grads = 0, []
+        for needed, size in zip(ctx.needs_input_grad[1:], ctx.sizes, strict=True):
+            grads.append(grad.narrow(ctx.axis, offset, size) if needed else None)
+            offset += size if needed else 0
+        return None, *grads
+
+
 @register
 class Concat(_Joining):
-    """Join blobs along an axis; semantics 1.10 (concat_layer)."""
+    """Join blobs along an axis; semantics 1.10 (concat_layer).
+
+    In the fork's backward a bottom that needs no gradient shifts what the later ones get; `faithful_bugs`
+    does the same.
+    """
 
     type = "Concat"
     param = ("concat_param",)
@@ -119,7 +140,10 @@ class Concat(_Joining):
         return (np.concatenate(bottoms, self.along(bottoms[0].ndim)),)
 
     def forward(self, module, *bottoms):
-        return (torch.cat(bottoms, self.along(bottoms[0].dim())),)
+        axis = self.along(bottoms[0].dim())
+        if self.at.faithful_bugs and self.at.dialect == "srn":
+            return (_SkippingConcat.apply(axis, *bottoms),)
+        return (torch.cat(bottoms, axis),)
 
     def onnx(self, graph, *bottoms):
         return (graph.op("Concat", *bottoms, axis=self.along(len(graph.shape(bottoms[0])))),)
