@@ -1,0 +1,10 @@
+"""The commands of `python -m port`: each module adds its arguments with `add` and carries them out with `run`.
+
+What a command needs is imported when it runs, so that --help answers at once.
+"""
+
+from . import export, inspect, upgrade
+
+COMMANDS = (inspect, upgrade, export)
+
+__all__ = ["COMMANDS"]

@@ -1,0 +1,38 @@
+"""python -m port export: a net as ONNX."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from prototxt_gen import command
+
+EXAMPLES = "  python -m port export --prototxt net.prototxt --caffemodel net.caffemodel --output net.onnx"
+
+
+def add(verbs: Any) -> None:
+    """Add the command and its arguments."""
+    parser = verbs.add_parser("export", help="write a net as ONNX")
+    parser.add_argument("--prototxt", required=True, type=Path)
+    parser.add_argument("--caffemodel", required=True, help="weights, binary or HDF5; several as a comma list")
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE.onnx")
+    parser.add_argument("--phase", choices=["TRAIN", "TEST"], default="TEST")
+    parser.add_argument("--dialect", choices=["bvlc", "srn"], help="default: detected")
+    parser.add_argument("--opset", type=int, help="13 to 26 (default: 17)")
+    parser.add_argument("--all-blobs", action="store_true", help="make every blob an output, for checking")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write an ONNX file."""
+    from ..net import load_net
+    from ..onnx_export import DEFAULT_OPSET, export_onnx
+
+    net = load_net(args.prototxt, args.caffemodel, phase=args.phase, dialect=args.dialect)
+    print(f"dialect {net.caffe.dialect} ({net.caffe.reason})")
+    print(net.report)
+    opset = DEFAULT_OPSET if args.opset is None else args.opset
+    export_onnx(net, args.output, opset=opset, blobs="all" if args.all_blobs else "outputs")
+    print(f"{args.output}: opset {opset}, {args.output.stat().st_size:,} bytes")
+    return command.OK
