@@ -50,6 +50,8 @@ def _set_up(message: Any, node: Node, dialect: str) -> None:
     """What Caffe's layers add to their own definition: a loss its weight 1, statistics a learning rate of 0."""
     if not message.loss_weight and node.tops and node.tops[0].loss_weight:
         message.loss_weight.append(node.tops[0].loss_weight)
+    if node.layer.type == "BatchReduction" and not message.batch_reduction_param.level:
+        message.batch_reduction_param.level.append(1)
     fixed = [spec.statistic or getattr(node.layer, "frozen", False) for spec in node.specs]
     if any(fixed):
         while len(message.param) < len(fixed):
