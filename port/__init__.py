@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .layers import BlobSpec, Misfit, UserLayer, extend_schema, register, register_python
     from .mean import read_mean, write_mean
-    from .net import load_net, params, run_blobs, save_caffemodel
+    from .net import load_net, load_weights, params, run_blobs, save_caffemodel
     from .onnx_export import export_onnx
+    from .solver import load_solver
 
 _HOMES = {
     "load_net": "net",
@@ -20,6 +21,8 @@ _HOMES = {
     "params": "net",
     "save_caffemodel": "net",
     "export_onnx": "onnx_export",
+    "load_solver": "solver",
+    "load_weights": "net",
     "read_mean": "mean",
     "write_mean": "mean",
     # for layer types of one's own
@@ -38,6 +41,8 @@ __all__ = [
     "export_onnx",
     "extend_schema",
     "load_net",
+    "load_solver",
+    "load_weights",
     "params",
     "read_mean",
     "register",

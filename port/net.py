@@ -11,6 +11,7 @@ import torch
 from torch import fx
 
 from prototxt_gen.errors import NetError, Problems, closest
+from prototxt_gen.schema.text import Parsed
 
 from .graph import load_graph
 from .layers import show
@@ -20,7 +21,7 @@ from .weights import LoadReport, load_arrays
 
 
 def load_net(
-    prototxt: str | Path,
+    prototxt: str | Path | Parsed,
     caffemodel: Any = None,
     *,
     phase: str = "TEST",
@@ -53,6 +54,16 @@ def load_net(
     net = build_module(graph, arrays, seed)
     net.report = report
     return net
+
+
+def load_weights(net: CaffeNet, caffemodel: Any, strict: bool = True) -> LoadReport:
+    """Copy weights files into a net that exists, by the rules of `load_net`; raises WeightsError."""
+    arrays, report = load_arrays(net.caffe, caffemodel, strict)
+    with torch.no_grad():
+        for (i, j), array in arrays.items():
+            blob = net.layer(net.caffe.nodes[i].name).blobs[j]
+            blob.copy_(torch.tensor(array, dtype=torch.float32).reshape(blob.shape))
+    return report
 
 
 class _Recorder(fx.Interpreter):

@@ -1,4 +1,4 @@
-"""python -m verify: golden | net."""
+"""python -m verify: golden | net | solver."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ def arguments() -> argparse.ArgumentParser:
     golden = verbs.add_parser("golden", help="replay recorded cases of real Caffe")
     golden.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folders with recorded cases")
     golden.add_argument("--faithful-bugs", action="store_true", help="compute the documented defects as Caffe does")
+    solver = verbs.add_parser("solver", help="replay recorded training runs of real Caffe")
+    solver.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folders with recorded runs")
     net = verbs.add_parser("net", help="compare every blob of a net in every runtime")
     net.add_argument("--prototxt", required=True, type=Path)
     net.add_argument("--caffemodel", required=True, type=Path)
@@ -47,6 +49,19 @@ def run_golden(args: argparse.Namespace) -> int:
     bar = tqdm(cases, unit="case", disable=not sys.stderr.isatty())
     results = [run_case(case, faithful_bugs=args.faithful_bugs) for case in bar]
     print("compared with recorded outputs of real Caffe")
+    print(report(results))
+    return command.OK if all(results) else command.CHECK_FAILED
+
+
+def run_solver(args: argparse.Namespace) -> int:
+    """Replay recorded training runs."""
+    from tqdm import tqdm
+
+    from .solver import find_runs, report, run_recorded
+
+    runs = find_runs(args.folders)
+    results = [run_recorded(run) for run in tqdm(runs, unit="run", disable=not sys.stderr.isatty())]
+    print("compared with recorded training runs of real Caffe")
     print(report(results))
     return command.OK if all(results) else command.CHECK_FAILED
 
@@ -79,7 +94,7 @@ def run_net(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     args = arguments().parse_args(argv)
-    return {"golden": run_golden, "net": run_net}[args.verb](args)
+    return {"golden": run_golden, "net": run_net, "solver": run_solver}[args.verb](args)
 
 
 if __name__ == "__main__":

@@ -84,13 +84,16 @@ def read_recording(prototxt: Path) -> Recording:
     first = prototxt.read_text(encoding="utf-8").partition("\n")[0]
     phase = first.partition("phase:")[2].strip() or "TEST"
     dialect = next((part for part in reversed(prototxt.parts) if part in DIALECTS), None)
+    return Recording(prototxt, read_arrays(prototxt.with_suffix(".npz")), phase, dialect)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a recording; raises DataError."""
     try:
-        with np.load(prototxt.with_suffix(".npz"), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
     except (ValueError, OSError, KeyError) as error:
-        problem = Problem(f"not a readable recording: {error}", file=prototxt.with_suffix(".npz"))
-        raise DataError(problem) from None
-    return Recording(prototxt, arrays, phase, dialect)
+        raise DataError(Problem(f"not a readable recording: {error}", file=path)) from None
 
 
 def load_case(recording: Recording, faithful_bugs: bool = False) -> tuple[Graph, CaffeNet]:

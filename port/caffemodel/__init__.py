@@ -9,6 +9,18 @@ Values are views into the mapped file; nothing is copied until they are used.
 
 from .model import Blob, ModelFile, ModelLayer
 from .reader import read_blob, read_caffemodel
+from .state import SolverState, read_state, write_state
 from .writer import write_caffemodel, write_net
 
-__all__ = ["Blob", "ModelFile", "ModelLayer", "read_blob", "read_caffemodel", "write_caffemodel", "write_net"]
+__all__ = [
+    "Blob",
+    "ModelFile",
+    "ModelLayer",
+    "SolverState",
+    "read_blob",
+    "read_caffemodel",
+    "read_state",
+    "write_caffemodel",
+    "write_net",
+    "write_state",
+]

@@ -1,0 +1,63 @@
+"""The blobs that a solver moves: owners and sharers, multipliers, gradients; semantics 2.7 and 3.2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ..module import CaffeNet
+
+
+@dataclass
+class Learned:
+    """One blob in the solver's order."""
+
+    layer: str
+    index: int
+    tensor: torch.Tensor
+    lr_mult: float
+    decay_mult: float
+    owner: int  # position of the blob that it shares values with; its own when it owns them
+
+
+def learned_blobs(net: CaffeNet) -> list[Learned]:
+    """All blobs in Caffe's order (layers in net order, blobs in layer order).
+
+    BVLC keeps owners only, and one explicit multiplier of a sharer holds for all; the fork keeps every
+    sharer, with multipliers of its own. Statistics are among them, with rate 0.
+    """
+    found: list[Learned] = []
+    names: dict[str, int] = {}
+    srn = net.caffe.dialect == "srn"
+    for node in net.caffe.nodes:
+        if not node.specs:
+            continue
+        blobs = net.layer(node.name).blobs
+        for j, spec in enumerate(node.specs):
+            entry = node.message.param[j] if j < len(node.message.param) else None
+            rate, decay = (entry.lr_mult, entry.decay_mult) if entry is not None else (1.0, 1.0)
+            if spec.statistic or (srn and getattr(node.layer, "frozen", False)):
+                rate, decay = 0.0, 0.0
+            name = entry.name if entry is not None else ""
+            if name in names and name:
+                first = found[names[name]]
+                if not srn:
+                    if entry is not None and entry.HasField("lr_mult"):
+                        first.lr_mult = entry.lr_mult
+                    if entry is not None and entry.HasField("decay_mult"):
+                        first.decay_mult = entry.decay_mult
+                    continue
+                found.append(Learned(node.name, j, blobs[j], rate, decay, names[name]))
+                continue
+            if name:
+                names[name] = len(found)
+            found.append(Learned(node.name, j, blobs[j], rate, decay, len(found)))
+    return found
+
+
+def gradients(learned: list[Learned]) -> list[torch.Tensor]:
+    """The gradient of every blob, zeros where backward reached none."""
+    return [
+        item.tensor.grad.clone() if item.tensor.grad is not None else torch.zeros_like(item.tensor) for item in learned
+    ]

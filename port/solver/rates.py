@@ -1,0 +1,62 @@
+"""Learning-rate policies of both Caffes; semantics 3.3 (Solver::GetLearningRate)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from prototxt_gen.errors import Problems
+
+POLICIES = ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid", "exp10")
+NEEDED = {
+    "step": ("gamma", "stepsize"),
+    "exp": ("gamma",),
+    "inv": ("gamma", "power"),
+    "multistep": ("gamma",),
+    "poly": ("power", "max_iter"),
+    "sigmoid": ("gamma", "stepsize"),
+    "exp10": ("stepsize",),
+}
+
+
+def check_policy(param: Any, dialect: str, problems: Problems) -> None:
+    """Complain about a policy that this dialect does not have, and about fields that it cannot do without."""
+    known = [p for p in POLICIES if p != "exp10" or dialect == "srn"]
+    if param.lr_policy not in known:
+        expected = "one of: " + ", ".join(known)
+        problems.add(f"the policy '{param.lr_policy}'", expected=expected, field="lr_policy")
+        return
+    for name in NEEDED.get(param.lr_policy, ()):
+        if not param.HasField(name):
+            problems.add(f"no {name} for the policy '{param.lr_policy}'", expected="a value", field=name)
+    if param.lr_policy in ("step", "exp10") and param.HasField("stepsize") and param.stepsize <= 0:
+        problems.add(f"stepsize {param.stepsize}", expected="1 or more", field="stepsize")
+
+
+def rate(param: Any, iteration: int, current_step: int = 0) -> float:
+    """The learning rate of an iteration (completed updates); `current_step` is multistep's counter."""
+    base, gamma, policy = param.base_lr, param.gamma, param.lr_policy
+    if policy == "step":
+        return base * gamma ** (iteration // param.stepsize)
+    if policy == "exp":
+        return base * gamma**iteration
+    if policy == "inv":
+        return base * (1 + gamma * iteration) ** -param.power
+    if policy == "multistep":
+        return base * gamma**current_step
+    if policy == "poly":
+        return base * (1 - iteration / param.max_iter) ** param.power
+    if policy == "sigmoid":
+        return base / (1 + math.exp(-gamma * (iteration - param.stepsize)))
+    if policy == "exp10":
+        return base * 10 ** (-iteration / param.stepsize)
+    return base
+
+
+def step_counter(param: Any, iteration: int, current_step: int) -> int:
+    """The counter after an iteration's rate was asked for: step recomputes it, multistep moves at most one on."""
+    if param.lr_policy == "step":
+        return iteration // param.stepsize
+    if param.lr_policy == "multistep" and current_step < len(param.stepvalue):
+        return current_step + (iteration >= param.stepvalue[current_step])
+    return current_step
