@@ -144,7 +144,9 @@ class OnnxGraph:
         shape = self.shapes[x] if axes is None else self.shapes[x][:axes]
         if not any(axis < len(shape) for axis in self.free.get(x, ())):
             return self.constant(float(prod(shape)))
-        dims = self.op("Shape", x) if axes is None else self.op("Shape", x, start=0, end=axes)
+        dims = self.op("Shape", x)
+        if axes is not None:  # Shape's own start and end came with opset 15
+            dims = self.op("Slice", dims, self.constant([0], np.int64), self.constant([axes], np.int64))
         return self.op("Cast", self.op("ReduceProd", dims, keepdims=0), to=TensorProto.FLOAT)
 
     # -- operators whose form depends on the opset ----------------------------------------------------------
