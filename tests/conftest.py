@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-# Before torch is imported anywhere: two test workers would otherwise fight over the cores.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Before torch is imported anywhere: the nets of the tests are tiny, and on a loaded machine threads that
+# wait for one another make them a hundred times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 GOLDEN = Path(__file__).parent / "golden"
 

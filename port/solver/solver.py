@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from prototxt_gen.errors import Problem, Problems, UsageError, WeightsError
+from prototxt_gen.schema.dialect import NO_EVIDENCE
 from prototxt_gen.schema.text import Parsed, read_prototxt
 from prototxt_gen.schema.upgrade import upgrade_solver
 
@@ -183,25 +184,31 @@ def load_solver(solver_prototxt: str | Path, net: CaffeNet | None = None, *, dia
     """A solver from Caffe's solver file; with `net` it trains that net, else the one the file names.
 
     Raises ParseError, UsageError or NetError with all problems. The net file is looked up from the current
-    folder, as Caffe does, then beside the solver file.
+    folder, as Caffe does, then beside the solver file. The dialect is declared, or the net's, or detected in
+    either file.
     """
-    parsed = read_prototxt(Path(solver_prototxt), "SolverParameter", dialect=dialect or (net and net.caffe.dialect))
-    param, _ = upgrade_solver(parsed.message, parsed.dialect, str(solver_prototxt))
-    net = net or _train_net(param, parsed)
-    return Solver(param, net.caffe.dialect, net, str(solver_prototxt))
+    file = Path(solver_prototxt)
+    parsed = read_prototxt(file, "SolverParameter", dialect=net.caffe.dialect if net else dialect)
+    if net is None:
+        found = dialect or (parsed.dialect if parsed.reason != NO_EVIDENCE else None)
+        net = _train_net(parsed.message, parsed, found)
+        if net.caffe.dialect != parsed.dialect:
+            parsed = read_prototxt(file, "SolverParameter", dialect=net.caffe.dialect)
+    param, _ = upgrade_solver(parsed.message, parsed.dialect, str(file))
+    return Solver(param, parsed.dialect, net, str(file))
 
 
-def _train_net(param: Any, parsed: Parsed) -> CaffeNet:
+def _train_net(param: Any, parsed: Parsed, dialect: str | None) -> CaffeNet:
     sources = [name for name in ("net", "net_param", "train_net", "train_net_param") if param.HasField(name)]
     if len(sources) != 1:
         found = ", ".join(sources) or "no net"
         raise UsageError(Problem(found, "one of net, net_param, train_net, train_net_param", file=parsed.file))
     value = getattr(param, sources[0])
-    stages, level = tuple(param.train_state.stage), param.train_state.level
+    state: dict[str, Any] = {"stages": tuple(param.train_state.stage), "level": param.train_state.level}
     if sources[0].endswith("_param"):
         inner = Parsed(value, parsed.dialect, "as the solver file", parsed.file, [0] * len(value.layer))
-        return load_net(inner, phase="TRAIN", stages=stages, level=level)
-    return load_net(net_path(parsed.file, value), phase="TRAIN", stages=stages, level=level)
+        return load_net(inner, phase="TRAIN", **state)
+    return load_net(net_path(parsed.file, value), phase="TRAIN", dialect=dialect, **state)
 
 
 def net_path(solver: str, named: str) -> Path:

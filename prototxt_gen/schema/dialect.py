@@ -10,6 +10,7 @@ from .syntax import Field, Scalar, Tree
 from .values import FieldSpec, fields_of
 
 DEFAULT = "bvlc"
+NO_EVIDENCE = f"nothing in the file is special to one dialect; {DEFAULT} is the default"
 
 _BOTH = """
     AbsVal Accuracy ArgMax BNLL Bias Concat ContrastiveLoss Convolution Data Deconvolution Dropout
@@ -53,7 +54,7 @@ def detect(tree: Tree, message: str = "NetParameter") -> tuple[str, str]:
     _collect(tree, message, evidence)
     counts = {dialect: len(found) for dialect, found in evidence.items()}
     if not any(counts.values()):
-        return DEFAULT, f"nothing in the file is special to one dialect; {DEFAULT} is the default"
+        return DEFAULT, NO_EVIDENCE
     best = max(DIALECTS, key=lambda dialect: (counts[dialect], dialect == DEFAULT))
     reason = _describe(tree, evidence[best], best)
     if counts[rest := other(best)]:
