@@ -1,0 +1,165 @@
+"""LMDB as Caffe lays it out: one unnamed database of key -> Datum, read in the byte order of the keys."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from prototxt_gen.errors import DataError, Problem, UsageError
+from prototxt_gen.files import os_problem
+
+DATA, LOCK = "data.mdb", "lock.mdb"
+LONGEST_KEY = 511  # bytes
+_START = 1 << 26  # the first size of a new database; it doubles as it fills up, as Caffe's does
+
+_DAMAGED = "the database is damaged or was not copied completely: copy it again, or create it anew"
+_CREATE = "check the path; `python -m port lmdb create` makes one from an image list"
+
+
+class Database:
+    """A database open for reading: `keys` in order, `database[i]` the i-th record; raises DataError.
+
+    Nothing is locked or written. It may be used in forked and spawned processes: each opens it anew.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self._owner = -1
+        self._env: Any = None
+        self._read: Any = None
+        with self._refusing_damage():
+            self.keys: list[bytes] = list(self._transaction().cursor().iternext(values=False))
+        if not self.keys:
+            raise DataError(Problem("the database is empty", "one record or more", _CREATE, file=self.path))
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index: int) -> bytes:
+        with self._refusing_damage():
+            value = self._transaction().get(self.keys[index])
+        if value is None:
+            raise DataError(Problem(f"the record {self.name(index)} is gone", fix=_DAMAGED, file=self.path))
+        return value
+
+    def name(self, index: int) -> str:
+        """The key of a record in words."""
+        return f"'{self.keys[index].decode('utf-8', 'backslashreplace')}'"
+
+    def close(self) -> None:
+        """Close the database; it opens again when it is used again."""
+        if self._owner == os.getpid():
+            self._read.abort()
+            self._env.close()
+        self._owner, self._env, self._read = -1, None, None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_owner": -1, "_env": None, "_read": None}
+
+    def _transaction(self) -> Any:
+        if self._owner != os.getpid():
+            self._env = _open(self.path)
+            self._read = self._env.begin()
+            self._owner = os.getpid()
+        return self._read
+
+    @contextmanager
+    def _refusing_damage(self) -> Iterator[None]:
+        try:
+            yield
+        except lmdb.Error as cause:
+            raise DataError(Problem(f"cannot be read: {cause}", "an LMDB", _DAMAGED, file=self.path)) from None
+
+
+def _open(path: Path) -> Any:
+    if not path.exists():
+        raise DataError(Problem("there is no such database", "an LMDB folder", _CREATE, file=path))
+    folder = path.is_dir()
+    if folder and not (path / DATA).exists():
+        kind = "a LevelDB" if (path / "CURRENT").exists() else "a folder without " + DATA
+        fix = "convert it to LMDB" if (path / "CURRENT").exists() else _CREATE
+        raise DataError(Problem(f"this is {kind}", "an LMDB folder", fix, file=path))
+    file = path / DATA if folder else path
+    try:
+        size = file.stat().st_size
+        with open(file, "rb"):
+            pass
+    except OSError as cause:
+        raise DataError(os_problem(file, cause, "read")) from None
+    try:
+        env = lmdb.open(str(path), subdir=folder, readonly=True, lock=False, readahead=True, max_spare_txns=0)
+    except lmdb.Error as cause:
+        raise DataError(Problem(f"cannot be opened: {cause}", "an LMDB", _DAMAGED, file=path)) from None
+    # A page behind the end of the file would kill the process, not raise.
+    wanted = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+    if size < wanted:
+        env.close()
+        raise DataError(Problem(f"{size:,} bytes", f"{wanted:,} bytes", _DAMAGED, file=file))
+    return env
+
+
+@contextmanager
+def new_database(path: str | Path) -> Iterator[Writer]:
+    """A database that appears under its path only when it is complete; raises UsageError if that is taken."""
+    path = Path(path)
+    if path.exists():
+        raise UsageError(Problem("already exists", fix="delete it, or choose another name", file=path))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent) as folder:
+            build = Path(folder) / "database"
+            build.mkdir()
+            writer = Writer(path, build)
+            try:
+                yield writer
+            finally:
+                writer.close()
+            with suppress(FileNotFoundError):
+                (build / LOCK).unlink()
+            build.rename(path)
+    except OSError as cause:
+        raise DataError(os_problem(path, cause, "write")) from None
+
+
+class Writer:
+    """Puts records into a new database, many at once."""
+
+    def __init__(self, path: Path, folder: Path):
+        self.path = path
+        try:
+            self._env = lmdb.open(str(folder), map_size=_START, max_dbs=0)
+        except lmdb.Error as cause:
+            raise DataError(Problem(f"cannot be created: {cause}", file=path)) from None
+
+    def put(self, records: Iterable[tuple[bytes, bytes]]) -> None:
+        """Add records (key, value) in one transaction; raises DataError for a key that is there, or a full disk."""
+        records = list(records)
+        while True:
+            try:
+                with self._env.begin(write=True) as transaction:
+                    for key, value in records:
+                        if not transaction.put(key, value, overwrite=False):
+                            found = f"the key '{key.decode('utf-8', 'backslashreplace')}' stands twice"
+                            raise DataError(Problem(found, "a key for each record", file=self.path))
+                return
+            except lmdb.MapFullError:
+                self._env.set_mapsize(self._env.info()["map_size"] * 2)
+            except lmdb.Error as cause:
+                raise DataError(Problem(f"cannot be written: {cause}", fix=_space(self.path), file=self.path)) from None
+
+    def close(self) -> None:
+        """Write everything to the disk."""
+        self._env.close()
+
+
+def _space(path: Path) -> str:
+    with suppress(OSError):
+        return f"{shutil.disk_usage(path.parent).free:,} bytes are free on the disk"
+    return ""

@@ -1,0 +1,88 @@
+"""python -m port lmdb: create | inspect."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from prototxt_gen import command
+
+EXAMPLES = """  python -m port lmdb create --images train.txt --root images --output train_lmdb \\
+      --resize 256x256 --encoded --labels train_labels.txt
+  python -m port lmdb inspect train_lmdb"""
+
+
+def add_lmdb(verbs: Any) -> None:
+    """Add the verb `lmdb` to a command's parser."""
+    lmdb = verbs.add_parser(
+        "lmdb",
+        help="create or show a database",
+        description="Databases as Caffe's Data layer reads them.",
+        epilog=f"examples:\n{EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = lmdb.add_subparsers(dest="action", required=True)
+    create = actions.add_parser("create", help="write an image database, and one of labels, from lists")
+    create.add_argument("--images", required=True, type=Path, metavar="LIST", help="lines: a path, a space, an integer")
+    create.add_argument("--root", type=Path, default=Path("."), metavar="DIR", help="the folder of the paths")
+    create.add_argument("--output", required=True, type=Path, metavar="DB", help="the image database, a new folder")
+    create.add_argument("--resize", type=_size, metavar="HxW", help="resize every image, height x width")
+    create.add_argument(
+        "--encoded",
+        nargs="?",
+        const="",
+        choices=["", "jpg", "png"],
+        metavar="jpg|png",
+        help="store image files, not pixels: as they are (resized: JPEG), or encoded anew",
+    )
+    create.add_argument("--grey", action="store_true", help="one channel")
+    create.add_argument("--labels", type=Path, metavar="FILE", help="a row of numbers for each image")
+    create.add_argument("--label-output", type=Path, metavar="DB", help="the label database (default: DB_labels)")
+    create.add_argument("--label-type", choices=["float", "uint8"], default="float", help="default: float")
+    create.add_argument("--shuffle", type=_seed, metavar="SEED", help="shuffle the list, images and labels alike")
+    inspect = actions.add_parser("inspect", help="show what is in a database")
+    inspect.add_argument("database", type=Path, metavar="DB")
+    inspect.add_argument("--all", action="store_true", help="read every record, not a sample of 1,000")
+
+
+def run_lmdb(args: argparse.Namespace) -> int:
+    """Create or show a database; exit status 1 when records are bad."""
+    if args.action == "inspect":
+        from .describe import describe
+
+        text, wrong = describe(args.database, args.all)
+        print(text)
+        for line in wrong:
+            print(f"wrong: {line}")
+        return command.CHECK_FAILED if wrong else command.OK
+    from .creation import create
+
+    made = create(
+        args.images,
+        args.root,
+        args.output,
+        size=args.resize,
+        encoded=args.encoded,
+        grey=args.grey,
+        labels=args.labels,
+        label_output=args.label_output,
+        label_type=args.label_type,
+        shuffle=args.shuffle,
+        progress=True,
+    )
+    print(made)
+    return command.OK
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise argparse.ArgumentTypeError(f"'{text}': expected HxW, such as 256x256")
+    return int(height), int(width)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}': expected an integer of 0 or more")
+    return int(text)
