@@ -3,8 +3,8 @@
 What a command needs is imported when it runs, so that --help answers at once.
 """
 
-from . import export, inspect, upgrade
+from . import export, inspect, lmdb, upgrade
 
-COMMANDS = (inspect, upgrade, export)
+COMMANDS = (inspect, upgrade, export, lmdb)
 
 __all__ = ["COMMANDS"]

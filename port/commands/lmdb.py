@@ -1,4 +1,4 @@
-"""python -m port lmdb: create | inspect."""
+"""python -m port lmdb: create databases as Caffe's Data layer reads them, and show what is in one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ EXAMPLES = """  python -m port lmdb create --images train.txt --root images --ou
   python -m port lmdb inspect train_lmdb"""
 
 
-def add_lmdb(verbs: Any) -> None:
-    """Add the verb `lmdb` to a command's parser."""
+def add(verbs: Any) -> None:
+    """Add the command and its arguments."""
     lmdb = verbs.add_parser(
         "lmdb",
         help="create or show a database",
@@ -22,6 +22,7 @@ def add_lmdb(verbs: Any) -> None:
         epilog=f"examples:\n{EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    lmdb.set_defaults(run=run)
     actions = lmdb.add_subparsers(dest="action", required=True)
     create = actions.add_parser("create", help="write an image database, and one of labels, from lists")
     create.add_argument("--images", required=True, type=Path, metavar="LIST", help="lines: a path, a space, an integer")
@@ -46,17 +47,17 @@ def add_lmdb(verbs: Any) -> None:
     inspect.add_argument("--all", action="store_true", help="read every record, not a sample of 1,000")
 
 
-def run_lmdb(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Create or show a database; exit status 1 when records are bad."""
     if args.action == "inspect":
-        from .describe import describe
+        from ..data.describe import describe
 
         text, wrong = describe(args.database, args.all)
         print(text)
         for line in wrong:
             print(f"wrong: {line}")
         return command.CHECK_FAILED if wrong else command.OK
-    from .creation import create
+    from ..data.creation import create
 
     made = create(
         args.images,
