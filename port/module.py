@@ -27,6 +27,7 @@ class LayerModule(nn.Module):
         self.layer: Layer = node.layer
         self.layer_name = node.name
         self.specs = node.specs
+        self.checked = tuple(value.shape for value in node.bottoms)  # bottoms' shapes that are known to fit
         self.state: dict[str, Any] = {}  # what a recurrent layer carries from one forward to the next
         flags = list(node.message.propagate_down)
         self.detached = {i for i, flag in enumerate(flags) if not flag} | set(node.layer.no_gradient)
@@ -51,14 +52,24 @@ class LayerModule(nn.Module):
     def forward(self, *bottoms: torch.Tensor) -> Any:
         if self.detached:
             bottoms = tuple(b.detach() if i in self.detached else b for i, b in enumerate(bottoms))
+        shapes = tuple(tuple(b.shape) for b in bottoms)
         try:
+            if shapes != self.checked:
+                self._check(shapes)
             tops = self.layer.forward(self, *bottoms)
         except Misfit as misfit:
-            shapes = ", ".join(show(tuple(b.shape)) for b in bottoms)
             parts = dict(misfit.parts)
-            parts["found"] += f" (bottoms: {shapes})"
+            parts["found"] += f" (bottoms: {', '.join(map(show, shapes))})"
             raise NetError(Problem(layer=self.layer_name, **parts)) from None
         return tops[0] if len(tops) == 1 else tops
+
+    def _check(self, shapes: tuple[tuple[int, ...], ...]) -> None:
+        """Raise Misfit for bottoms that Caffe's Reshape would refuse, or that need other parameters."""
+        self.layer.top_shapes(*shapes)
+        for have, want in zip(self.specs, self.layer.blobs(*shapes), strict=True):
+            if have.shape != want.shape:
+                raise Misfit(f"its {have.name} is {show(have.shape)}, these bottoms need {show(want.shape)}")
+        self.checked = shapes
 
     def extra_repr(self) -> str:
         sizes = ", ".join(f"{s.name} {show(s.shape)}" for s in self.specs)
