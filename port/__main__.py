@@ -1,4 +1,4 @@
-"""python -m port: inspect | upgrade | export."""
+"""python -m port: inspect | upgrade | convert | export."""
 
 from __future__ import annotations
 

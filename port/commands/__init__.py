@@ -3,8 +3,8 @@
 What a command needs is imported when it runs, so that --help answers at once.
 """
 
-from . import export, inspect, lmdb, upgrade
+from . import convert, export, inspect, lmdb, upgrade
 
-COMMANDS = (inspect, upgrade, export, lmdb)
+COMMANDS = (inspect, upgrade, convert, export, lmdb)
 
 __all__ = ["COMMANDS"]

@@ -1,0 +1,75 @@
+"""python -m port convert: a net and its weights in the other dialect."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from prototxt_gen import command
+from prototxt_gen.errors import UsageError
+from prototxt_gen.files import write_text
+
+EXAMPLES = """  python -m port convert --prototxt srn.prototxt --caffemodel srn.caffemodel --to bvlc \\
+      --output-prototxt bvlc.prototxt --output-caffemodel bvlc.caffemodel"""
+
+
+def add(verbs: Any) -> None:
+    """Add the command and its arguments."""
+    parser = verbs.add_parser(
+        "convert",
+        help="turn a net of one dialect, and its weights, into the other",
+        description="Convert between the authors' fork (srn) and BVLC's Caffe: BN <-> BatchNorm + Scale, input "
+        "fields <-> Input layer, and every field that the two declare differently. The new net computes the "
+        "same in phase TEST; what the other dialect cannot express is an error that lists all of it.",
+    )
+    parser.add_argument("--prototxt", required=True, type=Path)
+    parser.add_argument("--caffemodel", help="weights, binary or HDF5; several as a comma list")
+    parser.add_argument("--to", required=True, choices=["bvlc", "srn"], help="the dialect to write")
+    parser.add_argument("--output-prototxt", required=True, type=Path, metavar="FILE")
+    parser.add_argument("--output-caffemodel", type=Path, metavar="FILE", help="HDF5 if it ends in .h5")
+    parser.add_argument("--dialect", choices=["bvlc", "srn"], help="of the given net; default: detected")
+    parser.add_argument(
+        "--phase",
+        choices=["TRAIN", "TEST"],
+        default="TEST",
+        help="whose layers the weights are for (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--input-shape",
+        action="append",
+        default=[],
+        type=_shape,
+        metavar="BLOB=1x3x224x224",
+        help="the shape of a data layer's top, where only the data tells it; several times for several",
+    )
+    parser.set_defaults(run=run)
+
+
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    blob, _, shape = text.rpartition("=")
+    sizes = shape.split("x")
+    if not blob or not all(size.isdecimal() for size in sizes):
+        raise argparse.ArgumentTypeError(f"'{text}': expected a blob and its shape, as in data=1x3x224x224")
+    return blob, tuple(map(int, sizes))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert a net, and its weights if they are given."""
+    from ..convert import convert_net, convert_weights
+
+    if (args.caffemodel is None) != (args.output_caffemodel is None):
+        raise UsageError("--caffemodel and --output-caffemodel go together: give both, or neither")
+    shapes = dict(args.input_shape)
+    conversion = convert_net(args.prototxt, args.to, dialect=args.dialect, input_shapes=shapes)
+    source = conversion.source
+    print(f"{args.prototxt}: dialect {source.dialect} ({source.reason})")
+    print("\n".join(f"  {note}" for note in conversion.notes))
+    if args.caffemodel is not None:
+        output = args.output_caffemodel
+        report = convert_weights(conversion, args.caffemodel, output, phase=args.phase, input_shapes=shapes)
+        print(report)
+        print(f"wrote {output}: {output.stat().st_size:,} bytes")
+    write_text(args.output_prototxt, conversion.text())
+    print(f"wrote {args.output_prototxt}: {len(conversion.parsed.message.layer)} layers, dialect {args.to}")
+    return command.OK
