@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .convert import convert_net, convert_weights
     from .layers import BlobSpec, Misfit, UserLayer, extend_schema, register, register_python
     from .mean import read_mean, write_mean
     from .net import load_net, load_weights, params, run_blobs, save_caffemodel
@@ -23,6 +24,8 @@ _HOMES = {
     "export_onnx": "onnx_export",
     "load_solver": "solver",
     "load_weights": "net",
+    "convert_net": "convert",
+    "convert_weights": "convert",
     "read_mean": "mean",
     "write_mean": "mean",
     # for layer types of one's own
@@ -38,6 +41,8 @@ __all__ = [
     "BlobSpec",
     "Misfit",
     "UserLayer",
+    "convert_net",
+    "convert_weights",
     "export_onnx",
     "extend_schema",
     "load_net",
