@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen.errors import NetError, Problems, closest
+from prototxt_gen.errors import CaffeError, NetError, Problems, closest
 from prototxt_gen.schema.text import Parsed, read_prototxt
 from prototxt_gen.schema.upgrade import upgrade_parsed
 
@@ -169,7 +169,7 @@ class _Builder:
             for blob in message.top:
                 self.current.setdefault(blob, Value(blob, message.name))
             return
-        shapes, specs = self._shapes(layer, bottoms, list(message.top), place)
+        shapes, specs = self._shapes(message, layer, bottoms, place)
         for value in bottoms:
             value.consumers += 1
         names = list(message.top) or [self._automatic(message.name)] * len(shapes or ())
@@ -248,12 +248,12 @@ class _Builder:
                 what = "bottom" if name == "propagate_down" else "top"
                 self.problems.add(f"{len(values)} values", expected=f"{wanted}, one per {what}", field=name, **place)
 
-    def _shapes(self, layer: Layer, bottoms: list[Value], tops: list[str], place: dict):
+    def _shapes(self, message: Any, layer: Layer, bottoms: list[Value], place: dict):
         shapes = [v.shape for v in bottoms if v.shape is not None]
         if len(shapes) < len(bottoms):
             return None, []
         if layer.kind == "data":
-            return self._data_shapes(layer, tops, place), []
+            return self._data_shapes(message, layer, place), []
         try:
             extents, specs = layer.top_shapes(*shapes), layer.blobs(*shapes)
             _require_extents(extents)
@@ -265,17 +265,30 @@ class _Builder:
             self.problems.add(**parts, **place)
             return None, []
 
-    def _data_shapes(self, layer: Layer, tops: list[str], place: dict) -> tuple[Shape | None, ...] | None:
-        """Shapes of a data layer's tops: those given by the caller, else what its fields say."""
-        given = tuple(self.given.get(blob) for blob in tops)
+    def _data_shapes(self, message: Any, layer: Layer, place: dict) -> tuple[Shape | None, ...] | None:
+        """Shapes of a data layer's tops: those given by the caller, else what its fields say, else its data."""
+        given = tuple(self.given.get(blob) for blob in message.top)
         if all(shape is not None for shape in given):
             return given
         try:
             own = layer.top_shapes()
             _require_extents(own)
-            return tuple(self.given.get(blob, shape) for blob, shape in zip(tops, own, strict=True))
         except Misfit as misfit:
-            self.problems.add(**misfit.parts, **place)
+            read = self._read_shapes(message, layer)
+            if read is None:
+                self.problems.add(**misfit.parts, **place)
+                return None
+            own = read
+        return tuple(self.given.get(blob, shape) for blob, shape in zip(message.top, own, strict=True))
+
+    def _read_shapes(self, message: Any, layer: Layer) -> tuple[Shape, ...] | None:
+        """What a data layer's first item says, where its data is there: in the current folder or the net's."""
+        from .data import data_shapes  # it needs OpenCV, LMDB and HDF5, and few nets need it
+
+        try:
+            return data_shapes(message, layer.at.phase, self.graph.dialect, [Path(), Path(self.graph.file).parent])
+        except CaffeError as error:
+            self.problems.found += error.problems
             return None
 
     def _name_values(self) -> None:

@@ -94,7 +94,7 @@ def open_data(
     return DataSource(plan, workers)
 
 
-def data_shapes(message: Any, phase: str, dialect: str, root: Root) -> list[Shape] | None:
+def data_shapes(message: Any, phase: str, dialect: str, root: Root) -> tuple[Shape, ...] | None:
     """The shapes of a data layer's tops as its data gives them; None where the data is not there.
 
     Raises DataError when it is there but cannot be used.
@@ -103,7 +103,7 @@ def data_shapes(message: Any, phase: str, dialect: str, root: Root) -> list[Shap
     source = getattr(param, "source", "")
     if not source or not find(source, root).exists():
         return None
-    return list(open_data(message, phase, dialect, root=root).shapes().values())
+    return tuple(open_data(message, phase, dialect, root=root).shapes().values())
 
 
 def _opener(message: Any) -> Callable[[_Opening], Plan]:
