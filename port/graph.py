@@ -90,18 +90,33 @@ def build_graph(
     `input_shapes` gives or replaces shapes of inputs and of data layers' tops, by blob name. Stages in the
     file's own `state` count as given, its phase and level do not.
     """
-    with Problems(NetError, parsed.file) as problems:
-        parsed, _ = upgrade_parsed(parsed)
-        message, lines = parsed.message, parsed.lines
-        state = NetState(state.phase, state.level, (*message.state.stage, *state.stages))
-        kept = kept_layers(message, state, problems, lines)
-        net = type(message)()
-        net.CopyFrom(message)
-        del net.layer[:]
-        net.layer.extend(message.layer[i] for i in kept)
-        graph = Graph(net.name, parsed.dialect, parsed.reason, state, parsed.file, net)
-        _Builder(graph, problems, [lines[i] for i in kept], faithful_bugs, dict(input_shapes or {})).build()
+    graph, problems = draft_graph(parsed, state, faithful_bugs, input_shapes)
+    problems.raise_if_any()
     return graph
+
+
+def draft_graph(
+    parsed: Parsed,
+    state: NetState,
+    faithful_bugs: bool = False,
+    input_shapes: Mapping[str, Shape] | None = None,
+) -> tuple[Graph, Problems]:
+    """As much of the graph as can be built, and what is wrong: without the layers that could not be made.
+
+    Raises NetError only where an old format cannot be upgraded.
+    """
+    problems = Problems(NetError, parsed.file)
+    parsed, _ = upgrade_parsed(parsed)
+    message, lines = parsed.message, parsed.lines
+    state = NetState(state.phase, state.level, (*message.state.stage, *state.stages))
+    kept = kept_layers(message, state, problems, lines)
+    net = type(message)()
+    net.CopyFrom(message)
+    del net.layer[:]
+    net.layer.extend(message.layer[i] for i in kept)
+    graph = Graph(net.name, parsed.dialect, parsed.reason, state, parsed.file, net)
+    _Builder(graph, problems, [lines[i] for i in kept], faithful_bugs, dict(input_shapes or {})).build()
+    return graph, problems
 
 
 class _Builder:
