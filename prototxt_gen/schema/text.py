@@ -48,6 +48,20 @@ def read_prototxt(path: str | Path, message: str = "NetParameter", dialect: str 
     return parse_prototxt(text, message, dialect, str(path))
 
 
+def read_tolerantly(path: str | Path, message: str, dialect: str | None = None) -> tuple[Parsed, list[Problem]]:
+    """What can be read of a prototxt file, without the fields that the dialect does not know, and all problems.
+
+    Raises ParseError only for a file that is not in the text format, or plainly of another kind.
+    """
+    text = decode(read_bytes(path, ParseError), str(path))
+    check_is_prototxt(text, _KINDS.get(message, f"a {message}"), str(path))
+    tree, reason = parse_tree(text, str(path)), "as given"
+    if dialect is None:
+        dialect, reason = detect(tree, message)
+    built, problems = _build(tree, message, dialect)
+    return Parsed(built, dialect, reason, str(path), layer_lines(tree)), problems.found
+
+
 def parse_prototxt(text: str, message: str = "NetParameter", dialect: str | None = None, file: str = "") -> Parsed:
     """The text of a prototxt, its dialect detected unless given; raises ParseError with all problems."""
     check_is_prototxt(text, _KINDS.get(message, f"a {message}"), file)
@@ -70,14 +84,19 @@ def layer_lines(tree: Tree) -> list[int]:
 
 def build(tree: Tree, message: str, dialect: str) -> Any:
     """The protobuf message of a tree; raises one ParseError with all problems."""
+    target, problems = _build(tree, message, dialect)
+    problems.raise_if_any()
+    return target
+
+
+def _build(tree: Tree, message: str, dialect: str) -> tuple[Any, Problems]:
     target = message_class(message, dialect)()
     problems = Problems(ParseError, tree.source.file)
     _check_kind(tree, message, dialect, problems)
     _Builder(dialect, problems).fill(target, tree, message, "", "")
     if more := problems.found[_MOST_PROBLEMS:]:
         problems.found[_MOST_PROBLEMS:] = [Problem(f"and {len(more)} more problems", file=tree.source.file)]
-    problems.raise_if_any()
-    return target
+    return target, problems
 
 
 def _check_kind(tree: Tree, message: str, dialect: str, problems: Problems) -> None:
