@@ -184,7 +184,7 @@ def make_nets(folder: Path) -> Nets:
     """The net with its weights in both dialects; files that are there already and belong to this net are kept."""
     nets = {}
     for dialect in DIALECTS:
-        options = {"profile": PROFILE, "dialect": dialect}
+        options: dict[str, Any] = {"profile": PROFILE, "dialect": dialect}
         path = output_path(folder / dialect, configure(NETWORK, **options))
         model = path.with_suffix(".caffemodel")
         start = time.perf_counter()
