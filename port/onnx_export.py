@@ -21,6 +21,7 @@ from .onnx_builder import OnnxGraph
 OPSETS = range(13, 27)  # below 13 Softmax flattens; above 26 ONNX Runtime 1.31 refuses
 DEFAULT_OPSET = 17  # what OpenCV 4 and older runtimes read as well
 MAX_IR = 13
+MAX_BYTES = 2**31 - 1  # protobuf's limit
 BATCH = "N"
 
 
@@ -70,7 +71,7 @@ def _info(value: Value, free: dict[str, tuple[int, ...]], unit: int) -> onnx.Val
 
 
 def build_onnx(net: CaffeNet, *, opset: int = DEFAULT_OPSET, blobs: str = "outputs") -> onnx.ModelProto:
-    """The net as an ONNX model; raises ExportError with every layer that ONNX cannot express."""
+    """The net as an ONNX model, unchecked; raises ExportError with every layer that ONNX cannot express."""
     if opset not in OPSETS:
         raise UsageError(f"opset {opset}; expected {OPSETS.start} to {OPSETS.stop - 1}")
     if blobs not in ("outputs", "all"):
@@ -108,11 +109,21 @@ def _model(body: onnx.GraphProto, opset: int, graph: Graph) -> onnx.ModelProto:
     ir = min(helper.find_min_ir_version_for(opsets), MAX_IR)
     model = helper.make_model(body, opset_imports=opsets, ir_version=ir, producer_name="caffe-srn")
     helper.set_model_props(model, {"caffe_dialect": graph.dialect, "caffe_phase": graph.state.phase})
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(Problem(f"the ONNX checker refuses the model: {error}", file=graph.file)) from None
     return model
+
+
+def checked_bytes(model: onnx.ModelProto, file: str | Path = "") -> bytes:
+    """A model as bytes that the checker passes with full shape inference; raises ExportError."""
+    if model.ByteSize() > MAX_BYTES:
+        found = f"the model has {model.ByteSize():,} bytes"
+        fix = "split the net: an ONNX file of one piece cannot hold more"
+        raise ExportError(Problem(found, f"at most {MAX_BYTES:,} (2 GiB - 1)", fix, file=file))
+    data = model.SerializeToString()
+    try:
+        onnx.checker.check_model(data, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(Problem(f"the ONNX checker refuses the model: {error}", file=file)) from None
+    return data
 
 
 def export_onnx(net: CaffeNet, path: str | Path, *, opset: int = DEFAULT_OPSET, blobs: str = "outputs") -> None:
@@ -121,11 +132,9 @@ def export_onnx(net: CaffeNet, path: str | Path, *, opset: int = DEFAULT_OPSET, 
     The batch size is free wherever the net's layers allow it. Raises ExportError with every layer that
     ONNX cannot express, and for a model above protobuf's 2 GiB.
     """
-    model = build_onnx(net, opset=opset, blobs=blobs)
-    if model.ByteSize() >= 2**31:
-        raise ExportError(Problem("the model is larger than 2 GiB, which an ONNX file cannot hold", file=path))
+    data = checked_bytes(build_onnx(net, opset=opset, blobs=blobs), path)
     with atomic_write(path) as file:
-        file.write(model.SerializeToString())
+        file.write(data)
 
 
 def session(model: onnx.ModelProto | str | Path, *, device: str = "cpu", optimise: bool = True) -> Any:
@@ -139,7 +148,7 @@ def session(model: onnx.ModelProto | str | Path, *, device: str = "cpu", optimis
     providers = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider"]}
     if device not in providers:
         raise UsageError(f"device '{device}'; expected cpu or cuda")
-    source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else str(model)
+    source = checked_bytes(model) if isinstance(model, onnx.ModelProto) else str(model)
     result = ort.InferenceSession(source, options, providers=providers[device])
     if result.get_providers()[0] != providers[device][0]:
         raise ExportError(f"ONNX Runtime does not run on {device} here: it offers {', '.join(result.get_providers())}")
