@@ -94,7 +94,14 @@ def checked_inputs(net: CaffeNet, inputs: Mapping[str, Any]) -> list[torch.Tenso
             elif value.shape is not None and np.ndim(inputs[value.blob]) != len(value.shape):
                 found = f"the input '{value.blob}' has shape {show(tuple(np.shape(inputs[value.blob])))}"
                 problems.add(found, expected=f"{len(value.shape)} axes, as in {show(value.shape)}")
-    return [torch.as_tensor(inputs[v.blob], dtype=torch.float32) for v in graph.inputs]
+    return [_tensor(inputs[v.blob]) for v in graph.inputs]
+
+
+def _tensor(values: Any) -> torch.Tensor:
+    if isinstance(values, torch.Tensor):
+        return values.to(torch.float32)
+    # a copy: torch takes no negative strides (an image turned to BGR) and warns of read-only arrays
+    return torch.from_numpy(np.array(values, np.float32, order="C"))
 
 
 def run_values(net: CaffeNet, inputs: Mapping[str, Any]) -> dict[str, torch.Tensor]:

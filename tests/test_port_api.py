@@ -125,6 +125,16 @@ def test_inputs_may_be_arrays_tensors_or_lists(load, kind):
     ).all()
 
 
+def test_arrays_of_any_layout_are_taken(load):
+    """An image turned to BGR has negative strides, a broadcast one zero strides, a mapped one is read-only."""
+    net, x = load(NET), image()
+    expected = port.run_blobs(net, {"data": x[:, ::-1].copy()})["prob"]
+    assert (port.run_blobs(net, {"data": x[:, ::-1]})["prob"] == expected).all()
+    assert (port.run_blobs(net, {"data": np.asfortranarray(x[:, ::-1])})["prob"] == expected).all()
+    wide = np.broadcast_to(np.float32(2), (2, 3, 5, 7))
+    assert not wide.flags.writeable and port.run_blobs(net, {"data": wide})["data"].sum() == 420
+
+
 def test_running_blobs_leaves_the_input_and_the_gradients_alone(load):
     net, x = load(NET), image()
     blobs = port.run_blobs(net, {"data": x})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 from port.layers import show
@@ -59,7 +60,7 @@ def net_summary(report: NetReport) -> list[str]:
     verdict = (
         f"PASS: all within {report.tolerance:.0e}" if report else f"FAIL: {len(failed)} of {len(report.rows)} blobs"
     )
-    if report.first_divergent:
+    if report.first_divergent is not None:  # a row is false where it failed
         verdict += f", first in layer '{report.first_divergent.layer}'"
     return [*lines, verdict]
 
@@ -80,10 +81,20 @@ def net_json(report: NetReport) -> dict[str, Any]:
                 "type": row.type,
                 "shape": list(row.shape),
                 "runtimes": {
-                    name: {"absolute": c.absolute, "relative": c.relative, "passed": bool(c), "note": c.note}
+                    name: {
+                        "absolute": _number(c.absolute),
+                        "relative": _number(c.relative),
+                        "passed": bool(c),
+                        "note": c.note,
+                    }
                     for name, c in row.comparisons.items()
                 },
             }
             for row in report.rows
         ],
     }
+
+
+def _number(value: float) -> float | None:
+    """A figure as JSON can hold it; None where there is none."""
+    return value if isfinite(value) else None
