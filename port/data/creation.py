@@ -22,7 +22,7 @@ from ..layers import show
 from .database import LONGEST_KEY, new_database
 from .datum import decode, encoded_datum, image_datum, label_datum
 from .lists import Entry, read_list, shorten
-from .paths import located
+from .paths import listed, located
 from .transform import resize
 
 ENCODINGS = ("jpg", "png")
@@ -58,8 +58,9 @@ class _Form:
 
     def datum(self, entry: Entry) -> tuple[str, bytes]:
         """The shape of an image in words, and its Datum; raises DataError."""
-        data = read_bytes(entry.path, DataError)
-        pixels = decode(data, cv2.IMREAD_GRAYSCALE if self.grey else cv2.IMREAD_COLOR)
+        with listed(entry.path):
+            data = read_bytes(entry.path, DataError)
+            pixels = decode(data, cv2.IMREAD_GRAYSCALE if self.grey else cv2.IMREAD_COLOR)
         if self.size:
             pixels = resize(pixels, *self.size)
         shape = show((pixels.shape[2], *pixels.shape[:2]))

@@ -209,7 +209,7 @@ def _open_memory(opening: _Opening) -> Plan:
         found = f"batch_size {param.batch_size}, channels, height, width {show(size)}"
         raise DataError(Problem(found, "all above 0", field="memory_data_param"))
     if opening.arrays is None or len(opening.arrays) != 2:
-        fix = "open_data(..., arrays=(data, labels))"
+        fix = "give them: open_data(..., arrays=(data, labels))"
         raise DataError(Problem("MemoryData without arrays", "items (N, C, H, W) and labels (N,)", fix))
     data, labels = (np.asarray(array) for array in opening.arrays)
     if data.ndim != 4 or not len(data) or labels.size != len(data) or len(data) % param.batch_size:

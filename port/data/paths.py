@@ -25,6 +25,15 @@ def find(path: str, root: Root) -> Path:
 
 
 @contextmanager
+def listed(path: Path) -> Iterator[None]:
+    """Name a file in the text of an error on its way out, so that its place can be the line that lists the file."""
+    try:
+        yield
+    except CaffeError as error:
+        raise type(error)([replace(p, found=f"{path}: {p.found}", file="") for p in error.problems]) from None
+
+
+@contextmanager
 def located(**place: Any) -> Iterator[None]:
     """Add a place (file, line, layer, ...) to the problems of an error on its way out, where they name none."""
     try:

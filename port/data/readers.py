@@ -15,7 +15,7 @@ from prototxt_gen.files import read_bytes
 from .database import Database
 from .datum import datum_values, decode, parse_datum
 from .lists import Entry
-from .paths import located
+from .paths import listed
 from .transform import Tensor, Transformer, resize
 
 Item = tuple[np.ndarray, ...]
@@ -155,6 +155,6 @@ class ArrayReader(_Pictures):
 
 def read_image(path: Path, color: int, height: int, width: int) -> np.ndarray:
     """An image file, uint8 (height, width, channels), BGR, resized unless the size is 0; raises DataError."""
-    with located(file=path):
+    with listed(path):
         pixels = decode(read_bytes(path, DataError), color)
         return resize(pixels, height, width) if height and width else pixels
