@@ -44,7 +44,7 @@ def describe(path: str | Path, everything: bool = False) -> tuple[str, list[str]
     lines = [
         f"{database.path}: {count:,} records, {file.stat().st_size:,} bytes",
         f"keys: {database.name(0)} to {database.name(count - 1)}",
-        f"read: {'all records' if step == 1 else f'every {step}th record, {len(range(0, count, step)):,} in all'}",
+        f"read: {'all records' if step == 1 else f'1 record in {step}, {len(range(0, count, step)):,} in all'}",
     ]
     lines += [f"  {kind}: {number:,}" for kind, number in kinds.most_common(_MOST_SHAPES)]
     if len(kinds) > _MOST_SHAPES:
