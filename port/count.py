@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from math import prod
 
-from .graph import Graph
+from prototxt_gen.measure import Measured, Request, Size
+from prototxt_gen.schema.text import parse_prototxt
 
+from .graph import Graph, build_graph
+from .netstate import NetState
 
-@dataclass(frozen=True)
-class Size:
-    """Learned parameters, statistics (moved by forward, not by the solver) and multiply-adds."""
-
-    parameters: int = 0
-    statistics: int = 0
-    multiply_adds: int = 0
-
-    def __add__(self, other: Size) -> Size:
-        return Size(
-            self.parameters + other.parameters,
-            self.statistics + other.statistics,
-            self.multiply_adds + other.multiply_adds,
-        )
+__all__ = ["Size", "layer_sizes", "measure", "part_sizes", "total"]
 
 
 def layer_sizes(graph: Graph) -> dict[str, Size]:
@@ -48,3 +37,12 @@ def part_sizes(graph: Graph, parts: Mapping[str, str]) -> dict[str, Size]:
         part = parts.get(layer, "")
         result[part] = result.get(part, Size()) + size
     return result
+
+
+def measure(request: Request) -> Measured:
+    """Shapes and sizes of a net given as text; raises ParseError or NetError with everything that is wrong."""
+    parsed = parse_prototxt(request.text, dialect=request.dialect, file=request.file)
+    graph = build_graph(parsed, NetState(request.phase), input_shapes=request.input_shapes)
+    shapes = {blob: value.shape or () for blob, value in graph.blobs().items()}
+    tops = {node.name: [value.shape or () for value in node.tops] for node in graph.nodes}
+    return Measured(shapes, tops, layer_sizes(graph))

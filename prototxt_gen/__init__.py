@@ -1,7 +1,8 @@
-"""Writes the Caffe nets and solvers of Spatial Regularization Networks.
+"""Writes the Caffe nets, solvers and scripts of Spatial Regularization Networks.
 
 import prototxt_gen
 prototxt_gen.write_net("nets/", "ResNet-SRN", "coco", dialect="srn")
+prototxt_gen.write_training("coco/", "ResNet-SRN", "coco", dialect="srn", gpus=2)
 print(prototxt_gen.net_text("ResNet-101", classes=20))
 
 net = prototxt_gen.NetBuilder("mine", "bvlc")
@@ -17,18 +18,48 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .builder import NetBuilder
-    from .nets import build_net, configure
-    from .nets.write import net_text, write_net
+    from .nets import Main, Network, Profile, Step, add_dataset, add_network, add_profile, build_net, configure
+    from .nets.write import net_text, training_files, write_all, write_net, write_training
+    from .paper import DataSet
 
-__all__ = ["NetBuilder", "build_net", "configure", "net_text", "networks", "write_net"]
+__all__ = [
+    "DataSet",
+    "Main",
+    "NetBuilder",
+    "Network",
+    "Profile",
+    "Step",
+    "add_dataset",
+    "add_network",
+    "add_profile",
+    "build_net",
+    "configure",
+    "net_text",
+    "networks",
+    "training_files",
+    "write_all",
+    "write_net",
+    "write_training",
+]
 
 # Loaded on first use, so that importing one module of the package costs no other.
 _HOMES = {
+    "DataSet": ".paper",
+    "Main": ".nets",
     "NetBuilder": ".builder",
+    "Network": ".nets",
+    "Profile": ".nets",
+    "Step": ".nets",
+    "add_dataset": ".nets",
+    "add_network": ".nets",
+    "add_profile": ".nets",
     "build_net": ".nets",
     "configure": ".nets",
     "net_text": ".nets.write",
+    "training_files": ".nets.write",
+    "write_all": ".nets.write",
     "write_net": ".nets.write",
+    "write_training": ".nets.write",
 }
 
 

@@ -115,6 +115,14 @@ class NetBuilder:
         """The blobs that no layer reads in a phase, in the order in which Caffe reports them: by name."""
         return sorted(blob for blob, readers in self._readers[phase].items() if not readers)
 
+    def blobs(self, phase: str = "TEST") -> set[str]:
+        """The blobs that exist in a phase."""
+        return set(self._readers[phase])
+
+    def layers(self) -> Sequence[Any]:
+        """The layers so far, as messages that may still be changed in what is not a name."""
+        return self._net.layer
+
     def build(self) -> Any:
         """The net as a NetParameter message of its dialect; later statements do not change it."""
         net = message_class("NetParameter", self.dialect)()
@@ -128,7 +136,7 @@ class NetBuilder:
     def _check_names(self, layer: Any, problems: Problems) -> None:
         """Caffe's rules for names, in each phase that the layer is part of."""
         found: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-        for phase in _phases(layer):
+        for phase in phases_of(layer):
             for problem in _name_conflicts(layer, self._layers[phase], self._readers[phase]):
                 found[problem].append(phase)
         for (text, expected, fix), phases in found.items():
@@ -136,7 +144,7 @@ class NetBuilder:
             problems.add(text + where, expected=expected, fix=fix, layer=layer.name)
 
     def _add(self, layer: Any) -> None:
-        for phase in _phases(layer):
+        for phase in phases_of(layer):
             readers = self._readers[phase]
             for blob in layer.bottom:
                 readers[blob] += 1
@@ -260,7 +268,7 @@ def _name_conflicts(layer: Any, layers: set[str], readers: dict[str, int]) -> It
             yield f"makes blob '{top}', which an earlier layer makes", "", "choose another name for the top"
 
 
-def _phases(layer: Any) -> list[str]:
+def phases_of(layer: Any) -> list[str]:
     """The phases in which some state of the net keeps a layer."""
     number = layer.DESCRIPTOR.fields_by_name["phase"].enum_type.values_by_name
 

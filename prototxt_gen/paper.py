@@ -25,16 +25,24 @@ def reconstructed(value: Any, text: str, reason: str) -> Any:
     return field(default=value, metadata={"text": text, "reason": reason})
 
 
+def known(value: Any, source: str, text: str) -> Any:
+    """A number that is not the paper's but known from elsewhere."""
+    return field(default=value, metadata={"text": text, "source": source})
+
+
 @dataclass(frozen=True)
 class Fact:
-    """One number in words, and its section in the paper or else the reason it was chosen."""
+    """One choice in words, and where it is from: a section of the paper, another source, or a reason."""
 
     text: str
-    section: str
-    reason: str
+    section: str = ""
+    reason: str = ""
+    source: str = ""
 
     def __str__(self) -> str:
-        return f"{self.section}: {self.text}" if self.section else f"{self.text}: {self.reason}"
+        if self.section:
+            return f"{self.section}: {self.text}"
+        return f"{self.text} ({self.source})" if self.source else f"{self.text}: {self.reason}"
 
 
 def facts(numbers: Any) -> Iterator[Fact]:
@@ -44,7 +52,13 @@ def facts(numbers: Any) -> Iterator[Fact]:
         if about:
             value = getattr(numbers, each.name)
             words = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            yield Fact(about["text"].format(words), about.get("section", ""), about.get("reason", ""))
+            origin = {kind: about.get(kind, "") for kind in ("section", "reason", "source")}
+            yield Fact(about["text"].format(words), **origin)
+
+
+def numbers_of(*groups: Any) -> tuple[Fact, ...]:
+    """The facts of several of this module's dataclasses."""
+    return tuple(fact for group in groups for fact in facts(group))
 
 
 @dataclass(frozen=True)
@@ -55,9 +69,7 @@ class MainNet:
     units: tuple[int, ...] = stated(
         (3, 4, 23, 3), "3.1", "the structure of ResNet-101: {} residual units in the four stages"
     )
-    outputs: tuple[int, ...] = stated(
-        (256, 512, 1024, 2048), "3.1", "{} channels after the stages; pre-activation residual units"
-    )
+    outputs: tuple[int, ...] = stated((256, 512, 1024, 2048), "3.1", "{} channels after the stages")
     tap: str = stated("res4b22_relu", "3.1", "the head reads the output X of layer {}")
     tap_size: int = stated(14, "3.1", "X has {0}x{0} positions")
     last_size: int = stated(7, "3.1", "the last stage has {0}x{0} positions, which are averaged")
@@ -68,10 +80,9 @@ class MainNet:
     pool1_pad: int = reconstructed(
         0, "pool1 with padding {}", "with 1, Caffe's rounding up would make X 15x15 instead of 14x14"
     )
-    stride_layer: str = reconstructed(
-        "3x3", "stride 2 on the {} convolution (branch2b)", "as in the Torch model the authors converted"
+    eps: float = reconstructed(
+        1e-5, "normalisation eps {}, no bias before it", "Caffe's default, and that of the model the authors converted"
     )
-    eps: float = reconstructed(1e-5, "normalisation eps {}, no bias in convolutions", "as in the same Torch model")
     fillers: tuple[str, str] = reconstructed(
         ("msra", "xavier"),
         "fillers {} for convolutions and fully connected layers",
@@ -82,22 +93,6 @@ class MainNet:
     def tap_channels(self) -> int:
         """Channels of X: the output of the third stage."""
         return self.outputs[2]
-
-
-# What the paper leaves open about the main net and is no number.
-STRUCTURE = (
-    Fact(
-        "layer names",
-        "",
-        "as in He's published Caffe files, to which res4b22_relu, the one the paper uses, belongs",
-    ),
-    Fact(
-        "pre-activation",
-        "",
-        "the first unit has none, the first unit of each later stage shares one with its shortcut, a shortcut"
-        " without convolution takes the sum itself: as in the same Torch model",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -121,6 +116,40 @@ class Head:
 
 
 @dataclass(frozen=True)
+class Deeper:
+    """ResNet-107 (4): the main net with more residual units."""
+
+    extra_units: int = stated(2, "4", "{} more residual units of 2048 channels after res5c_relu")
+
+
+@dataclass(frozen=True)
+class Semantic:
+    """ResNet-101-semantic (4): a head that sees confidences and features, but no positions."""
+
+    hidden: tuple[int, int] = stated(
+        (2048, 2048),
+        "4",
+        "the C initial confidences joined with the feature of pool5, then fully connected layers of {} and C outputs",
+    )
+    confidences: str = reconstructed(
+        "logits", "the initial confidences are y_cls as it is: {}", "the paper applies no sigmoid to y_cls"
+    )
+    activation: str = reconstructed(
+        "ReLU", "{} behind the fully connected layers of 2048", "without it, the three would be one linear map"
+    )
+
+
+@dataclass(frozen=True)
+class ReleasedHead:
+    """What the released head has beyond the text. Sizes in channels."""
+
+    extra_units: int = known(2, "its discussions name their layers", "{} more residual units before the attention")
+    confidence: int = known(
+        512, "stated by the authors", "the paper's conv1 is two convolutions 1x1, with {} and C kernels"
+    )
+
+
+@dataclass(frozen=True)
 class Training:
     """The four training steps (3.4): stochastic gradient descent with stepped rates."""
 
@@ -132,6 +161,18 @@ class Training:
     last_rate: float = stated(1e-5, "3.4", "final learning rate {}")
     rate_divisor: int = stated(10, "3.4", "the rate is divided by {} whenever the validation loss saturates")
     hours_coco: int = stated(16, "3.4", "about {} hours for all steps on MS-COCO, on Titan X cards")
+    epochs: int = reconstructed(
+        10,
+        "{} epochs at each rate",
+        "Caffe cannot wait for a loss to saturate, and the paper gives no number: four steps of 30 epochs on MS-COCO"
+        " in 16 hours are 172 images a second on the four cards",
+    )
+    restarts: str = reconstructed(
+        "initial", "every step begins again at the {} rate", "the paper describes one schedule and four steps"
+    )
+    test_batch: int = reconstructed(
+        12, "{} images per GPU and pass of the validation", "memory is left beside the net in training"
+    )
 
 
 @dataclass(frozen=True)
@@ -177,15 +218,24 @@ class DataSet:
     classes: int
     training_images: int
     test_images: int
-    labels_per_image: float | None
+    labels_per_image: float | None = None
+    released: tuple[int, int] | None = None  # training and test images of the release, where they are fewer
+    note: str = ""  # what training has to know about it
 
 
 DATASETS = {
     each.key: each
     for each in (
-        DataSet("nus_wide", "NUS-WIDE", 81, 161_789, 107_859, 2.4),
-        # 2.9 in the paragraph on the data set, 3.5 where it is compared with NUS-WIDE.
+        DataSet("nus_wide", "NUS-WIDE", 81, 161_789, 107_859, 2.4, released=(119_986, 80_283)),
+        # 2.9 in the paragraph on the data set; where it is compared with NUS-WIDE, 3.5.
         DataSet("coco", "MS-COCO", 80, 82_783, 40_504, 2.9),
-        DataSet("wider_att", "WIDER-Attribute", 14, 28_340, 29_177, None),
+        DataSet(
+            "wider_att",
+            "WIDER-Attribute",
+            14,
+            28_340,
+            29_177,
+            note="its images are crops of persons; labels that are unspecified count as negative in training",
+        ),
     )
 }

@@ -260,12 +260,22 @@ def test_miniatures_keep_the_structure(network, dialect):
 
 
 def test_every_number_says_where_it_is_from():
-    groups = (paper.MainNet, paper.Head, paper.Training, paper.Augmentation, paper.Evaluation, paper.Claims)
+    groups = (
+        paper.MainNet,
+        paper.Deeper,
+        paper.Semantic,
+        paper.Head,
+        paper.ReleasedHead,
+        paper.Training,
+        paper.Augmentation,
+        paper.Evaluation,
+        paper.Claims,
+    )
     for group in groups:
         facts = list(paper.facts(group()))
         assert len(facts) == len(group.__dataclass_fields__), group.__name__
         for fact in facts:
-            assert bool(fact.section) != bool(fact.reason), fact
+            assert [bool(fact.section), bool(fact.reason), bool(fact.source)].count(True) == 1, fact
     assert {data.name: data.classes for data in paper.DATASETS.values()} == {
         "NUS-WIDE": 81,
         "MS-COCO": 80,
@@ -307,18 +317,18 @@ def test_write_to_a_folder_and_to_a_file(tmp_path, capsys):
 def test_impossible_options_are_all_named(tmp_path, capsys):
     status, out, err = command(
         capsys, "write", "--network", "ResNet-SNR", "--dataset", "voc", "--dialect", "caffe",
-        "--profile", "released", "--classes", "0", "--width-divisor", "3", "--output", str(tmp_path),
+        "--profile", "releasd", "--classes", "0", "--width-divisor", "3", "--output", str(tmp_path),
     )  # fmt: skip
     assert (status, out) == (2, "")
     lines = err.splitlines()
     assert len(lines) == 6
     assert lines[0] == (
-        "error: --network ResNet-SNR is not possible; expected one of: ResNet-101, ResNet-SRN."
-        " Did you mean 'ResNet-SRN'?"
+        "error: --network ResNet-SNR is not possible; expected one of: ResNet-101, ResNet-107, ResNet-101-semantic,"
+        " ResNet-SRN-att, ResNet-SRN. Did you mean 'ResNet-SRN'?"
     )
     assert "expected one of: nus_wide, coco, wider_att" in lines[1]
     assert "expected one of: bvlc, srn" in lines[2]
-    assert "expected one of: paper" in lines[3]
+    assert lines[3].endswith("expected one of: paper, postact, released. Did you mean 'released'?")
     assert "--classes 0 is not possible; expected 1 or more labels" in lines[4]
     assert "expected one of: 1, 2, 4, 8, 16, 32, 64" in lines[5]
     assert not list(tmp_path.iterdir())
@@ -349,7 +359,9 @@ def test_list(capsys):
         "weights:",
     ):
         assert word in out
-    assert prototxt_gen.networks() == ["ResNet-101", "ResNet-SRN"]
+    assert prototxt_gen.networks() == [
+        "ResNet-101", "ResNet-107", "ResNet-101-semantic", "ResNet-SRN-att", "ResNet-SRN",
+    ]  # fmt: skip
 
 
 class FakeEntry:

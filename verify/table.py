@@ -1,20 +1,18 @@
 """The paper's tables and our figures beside them: terminal, Markdown and JSON.
 
-The figures of `tables/*.tsv` are those of the paper's Tables 1 to 3, in percent with one decimal; an empty
-cell is a figure the paper does not give.
+The paper's figures are in percent with one decimal.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 from prototxt_gen.errors import UsageError, closest
+from prototxt_gen.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -36,9 +34,9 @@ class PublishedTable:
 
 # Paper section 4.1; for NUS-WIDE the images of the release, which are fewer than the paper's.
 _TABLES = {
-    1: ("table1_nus_wide.tsv", "NUS-WIDE", 80_283, 81),
-    2: ("table2_coco.tsv", "MS-COCO", 40_504, 80),
-    3: ("table3_wider_attribute.tsv", "WIDER-Attribute", 29_177, 14),
+    1: ("NUS-WIDE", 80_283, 81),
+    2: ("MS-COCO", 40_504, 80),
+    3: ("WIDER-Attribute", 29_177, 14),
 }
 
 
@@ -46,13 +44,8 @@ def load_table(number: int) -> PublishedTable:
     """Table 1 (NUS-WIDE), 2 (MS-COCO) or 3 (WIDER-Attribute) of the paper; raises UsageError for another."""
     if number not in _TABLES:
         raise UsageError(f"there is no Table {number}; choose one of: {', '.join(map(str, _TABLES))}")
-    file, dataset, images, classes = _TABLES[number]
-    text = resources.files(__package__).joinpath("tables", file).read_text(encoding="utf-8")
-    rows = {
-        line.pop("method"): {column: float(value) for column, value in line.items() if value}
-        for line in csv.DictReader(text.splitlines(), delimiter="\t")
-    }
-    return PublishedTable(number, dataset, images, classes, rows)
+    dataset, images, classes = _TABLES[number]
+    return PublishedTable(number, dataset, images, classes, read_table(number))
 
 
 @dataclass(frozen=True)

@@ -1,65 +1,48 @@
-"""ResNet-SRN (3.2 to 3.4): ResNet-101 and the spatial regularization head. Blobs bear the paper's symbols."""
+"""The heads of ResNet-SRN, ResNet-SRN-att and of their second training step (figure 2, 3.2 to 3.4)."""
 
 from __future__ import annotations
 
 from ..builder import NetBuilder
-from .config import NetConfig
-from .resnet import classifier, main_net
-from .verbs import conv, conv_relu, fully_connected
+from .config import Main, NetConfig
 
 
-def resnet_srn(config: NetConfig) -> NetBuilder:
-    """The full net (figure 2): image to y = alpha y_cls + (1 - alpha) y_sr, C logits."""
-    net = NetBuilder(config.network, config.dialect)
-    image = net.input("data", config.image_shape)
-
-    X, features = main_net(net, config, image)
-    y_cls = classifier(net, config, features)
-    A = attention(net, config, X)
-    S = confidence(net, config, X)
-    U = weighted_attention(net, A, S)
-    y_sr = regularization(net, config, U)
-    weighted_sum(net, config, y_cls, y_sr)
-    return net
-
-
-def attention(net: NetBuilder, config: NetConfig, X: str) -> str:
-    """f_att and the softmax over positions (3.2, eqs 3 and 4): A, N x C x 14 x 14, each map summing to 1."""
-    net.section("Attention f_att (3.2): Z, and A, its softmax over the positions of each label", part="attention")
-    first, second = config.head.attention
-    side = config.main.tap_size
-    x = conv_relu(net, "att_conv1", X, first, 1)
-    x = conv_relu(net, "att_conv2", x, second, 3, pad=1)
-    Z = conv(net, "att_conv3", x, config.classes, 1, top="Z")
-    Z = net.Reshape("att_flatten", Z, top="Z_flat", shape={"dim": [0, 0, -1]})
-    A = net.Softmax("att_softmax", Z, top="A_flat", axis=2)
-    return net.Reshape("att_unflatten", A, top="A", shape={"dim": [0, 0, side, side]})
-
-
-def confidence(net: NetBuilder, config: NetConfig, X: str) -> str:
-    """The paper's conv1 (3.2): label confidences S at each position, N x C x 14 x 14."""
-    net.section("Confidence (3.2): S, the paper's conv1", part="confidence")
-    return conv(net, "conf_conv1", X, config.classes, 1, top="S")
-
-
-def weighted_attention(net: NetBuilder, A: str, S: str) -> str:
-    """U = sigmoid(S) * A (3.3, eq 8), N x C x 14 x 14."""
+def srn(net: NetBuilder, config: NetConfig, main: Main) -> None:
+    """The full head: A and S, U, y_sr, and y = alpha y_cls + (1 - alpha) y_sr."""
+    A, S = attention(net, config, main)
     net.section("Regularization f_sr (3.3): U = sigmoid(S) * A, then y_sr", part="regularization")
-    S = net.Sigmoid("conf_sigmoid", S, top="S_sigmoid")
-    return net.Eltwise("weighted_attention", S, A, top="U", operation="PROD")
+    y_sr = config.profile.regularization(net, config, config.profile.weigh(net, A, S))
+    weighted_sum(net, config, main.y_cls, y_sr)
 
 
-def regularization(net: NetBuilder, config: NetConfig, U: str) -> str:
-    """f_sr (3.3, figure 4): U to C logits, y_sr; each group of conv4 sees the whole map of one channel."""
-    head = config.head
-    x = conv_relu(net, "sr_conv2", U, head.conv2, 1)
-    x = conv_relu(net, "sr_conv3", x, head.conv3, 1)
-    x = conv_relu(net, "sr_conv4", x, head.conv4, head.conv4_size, group=head.conv3)
-    return fully_connected(net, "sr_fc", x, config.classes, top="y_sr")
+def srn_att(net: NetBuilder, config: NetConfig, main: Main) -> None:
+    """The same with A in place of U (4); S then only serves y_att, which trains the attention."""
+    if config.step is None:
+        A = config.profile.attention(net, config, config.profile.base(net, config, main.X))
+    else:
+        A, _ = attention(net, config, main)
+    net.section("Regularization f_sr (3.3) of the attention A itself: y_sr", part="regularization")
+    y_sr = config.profile.regularization(net, config, A)
+    weighted_sum(net, config, main.y_cls, y_sr)
+
+
+def attention(net: NetBuilder, config: NetConfig, main: Main) -> tuple[str, str]:
+    """A and S (3.2), both N x C x 14 x 14; in train_val nets also y_att, N x C logits."""
+    profile = config.profile
+    x = profile.base(net, config, main.X)
+    A = profile.attention(net, config, x)
+    S = profile.confidence(net, config, x)
+    if config.step is not None:
+        net.section("y_att (3.2): the sum of A * S over the positions", part="attended sum")
+        where = config.only_monitored("y_att")
+        product = net.Eltwise("attended_confidence", A, S, operation="PROD", **where)
+        net.Reduction("attended_sum", product, top="y_att", operation="SUM", axis=2, **where)
+    return A, S
 
 
 def weighted_sum(net: NetBuilder, config: NetConfig, y_cls: str, y_sr: str) -> str:
     """y = alpha y_cls + (1 - alpha) y_sr (3.4)."""
     alpha = config.head.alpha
     net.section(f"Output (3.4): y = {alpha} y_cls + {1 - alpha} y_sr", part="output")
-    return net.Eltwise("weighted_sum", y_cls, y_sr, top="y", operation="SUM", coeff=[alpha, 1 - alpha])
+    coeff = [alpha, 1 - alpha]
+    where = config.only_monitored("y")
+    return net.Eltwise("weighted_sum", y_cls, y_sr, top="y", operation="SUM", coeff=coeff, **where)

@@ -35,32 +35,41 @@ def conv_relu(net: NetBuilder, name: str, x: str, channels: int, kernel: int, *,
     return net.ReLU(f"{name}_relu", x, in_place=True)
 
 
+def conv_bn(net: NetBuilder, name: str, x: str, channels: int, kernel: int, *, stride: int = 1, pad: int = 0) -> str:
+    """A convolution without bias, normalised, in place where the dialect can train so; He's names."""
+    x = conv(net, name, x, channels, kernel, stride=stride, pad=pad, bias=False)
+    return normalize(net, *bn_names(name), x, in_place=True)
+
+
 def conv_bn_relu(
     net: NetBuilder, name: str, x: str, channels: int, kernel: int, *, stride: int = 1, pad: int = 0
 ) -> str:
-    """A convolution without bias, normalised and rectified, in place where the dialect can train so."""
-    x = conv(net, name, x, channels, kernel, stride=stride, pad=pad, bias=False)
-    x = normalize(net, name, x, in_place=True)
+    """A convolution without bias, normalised and rectified, in place where the dialect can train so; He's names."""
+    x = conv_bn(net, name, x, channels, kernel, stride=stride, pad=pad)
     return net.ReLU(f"{name}_relu", x, in_place=True)
 
 
 def bn_relu(net: NetBuilder, name: str, x: str) -> str:
     """The pre-activation of the sum `x`, which stays as it is: blob `<name>_relu`."""
-    return net.ReLU(f"{name}_relu", normalize(net, name, x, in_place=False))
+    return net.ReLU(f"{name}_relu", normalize(net, *bn_names(name), x, in_place=False))
 
 
-def normalize(net: NetBuilder, name: str, x: str, *, in_place: bool) -> str:
-    """Batch normalisation of blob `x` made by layer `name`: `BN`, or `BatchNorm` and `Scale`."""
-    # He's names: bn2a_branch2a for res2a_branch2a, bn_conv1 for conv1.
+def bn_names(name: str) -> tuple[str, str]:
+    """He's names of the normalisation of a layer: bn2a_branch2a and scale2a_branch2a, bn_conv1 and scale_conv1."""
     suffix = name.removeprefix("res") if name.startswith("res") else f"_{name}"
+    return f"bn{suffix}", f"scale{suffix}"
+
+
+def normalize(net: NetBuilder, name: str, scale: str, x: str, *, in_place: bool) -> str:
+    """Batch normalisation of blob `x`: `BN`, or `BatchNorm` and a `Scale` of its own name."""
     if net.dialect == "srn":
         # Never in place: the fork's BN on cuDNN then computes wrong gradients. Its default slope is 0.
         slope, bias = {"type": "constant", "value": 1}, {"type": "constant", "value": 0}
-        return net.BN(f"bn{suffix}", x, slope_filler=slope, bias_filler=bias, eps=EPS)
-    x = net.BatchNorm(f"bn{suffix}", x, in_place=in_place, eps=EPS)
-    return net.Scale(f"scale{suffix}", x, in_place=True, bias_term=True)
+        return net.BN(name, x, slope_filler=slope, bias_filler=bias, eps=EPS)
+    x = net.BatchNorm(name, x, in_place=in_place, eps=EPS)
+    return net.Scale(scale, x, in_place=True, bias_term=True)
 
 
-def fully_connected(net: NetBuilder, name: str, x: str, outputs: int, *, top: str) -> str:
+def fully_connected(net: NetBuilder, name: str, x: str, outputs: int, *, top: str | None = None) -> str:
     """A fully connected layer with bias: N x outputs."""
     return net.InnerProduct(name, x, top=top, num_output=outputs, weight_filler={"type": _FULLY_CONNECTED})

@@ -1,17 +1,22 @@
-"""Generated nets as files: where they go, and the weights beside them."""
+"""Generated files: the text of each, where it goes, and weights beside a test net."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from ..errors import Problem, UsageError, closest
 from ..files import write_text
-from . import NETWORKS, build_net, configure
+from ..schema.messages import DIALECTS
+from . import DATASETS, NETWORKS, PROFILES, at_step, build_net, configure
 from .config import NetConfig
-from .header import header
+from .header import test_header, train_header
+from .scripts import test_file, test_script, train_file, train_script
+from .solver import solver_file, solver_text, trainval_file
+from .training import blob_count
 
 WEIGHTS_GROUP = "prototxt_gen.weights"
 
@@ -47,9 +52,47 @@ def write_net(output: str | Path, network: str, dataset: str = "coco", *, weight
     return Written(path, layers, line)
 
 
+def training_files(network: str, dataset: str = "coco", **options) -> dict[str, str]:
+    """All files of a network and data set, name -> text; the options are those of `configure`.
+
+    They are the test net, the train_val net and the solver of each step, and the scripts that run them.
+    """
+    return _files(configure(network, dataset, **options))
+
+
+def write_training(folder: str | Path, network: str, dataset: str = "coco", **options) -> list[Path]:
+    """Write all files of a network and data set into a folder; returns their paths. Raises UsageError."""
+    files = training_files(network, dataset, **options)
+    return [_write(Path(folder) / name, text) for name, text in files.items()]
+
+
+def write_all(folder: str | Path, *, classes: int | None = None, **options) -> list[Path]:
+    """Write all files of all profiles, dialects, networks and data sets; returns their paths.
+
+    They go to folder/profile/dialect/network/data set. The options are those of `configure` that do not
+    choose among these.
+    """
+    paths = []
+    for config in every_config(classes=classes, **options):
+        place = Path(folder, config.profile.name, config.dialect, config.network.file, config.dataset.key)
+        paths += [_write(place / name, text) for name, text in _files(config).items()]
+    return paths
+
+
+def every_config(**options) -> Iterator[NetConfig]:
+    """The test nets of all profiles, dialects, networks and data sets, with the other options of `configure`."""
+    for profile in PROFILES:
+        for dialect in DIALECTS:
+            for dataset in DATASETS:
+                for network in NETWORKS:
+                    yield configure(network, dataset, profile=profile, dialect=dialect, **options)
+
+
 def file_name(config: NetConfig) -> str:
-    """A test net's file name in the authors' release."""
-    return f"{config.dataset.key}_{NETWORKS[config.network].file}_test.prototxt"
+    """A net's file name in the authors' release."""
+    if config.step is not None:
+        return trainval_file(config.step)
+    return f"{config.dataset.key}_{config.network.file}_test.prototxt"
 
 
 def output_path(output: str | Path, config: NetConfig) -> Path:
@@ -86,6 +129,36 @@ def weights_writer(spec: str) -> tuple[WeightsWriter, str]:
         raise UsageError(Problem(f"--weights {spec}: its writer cannot be loaded: {cause}", fix=fix)) from None
 
 
+def _files(config: NetConfig) -> dict[str, str]:
+    """Name -> text of all files of a test net's configuration."""
+    test = replace(config, step=None)
+    steps = [at_step(config, step) for step in config.network.steps]
+    files = {file_name(test): _text(test)[0]}
+    for step in steps:
+        assert step.step is not None
+        files[trainval_file(step.step)] = _text(step)[0]
+        files[solver_file(step.step)] = solver_text(step)
+    files[train_file(test)] = train_script(test, steps)
+    files[test_file(test)] = test_script(test, steps, file_name(test))
+    return files
+
+
+def _write(path: Path, text: str) -> Path:
+    write_text(path, text)
+    if path.suffix == ".sh":
+        path.chmod(path.stat().st_mode | 0o111)
+    return path
+
+
+# Networks share their first steps: most of the nets of one data set are asked for again soon.
+@lru_cache(maxsize=8)
 def _text(config: NetConfig) -> tuple[str, int]:
     net = build_net(config)
-    return net.to_text(header(config, net.outputs())), len(net.build().layer)
+    if config.step is None:
+        header = test_header(config, net.outputs())
+    else:
+        parts = list(dict.fromkeys(net.parts[layer.name] for layer in net.layers() if blob_count(layer)))
+        moving = config.step.trained or tuple(parts)
+        fixed = [part for part in parts if part not in moving]
+        header = train_header(config, fixed, [part for part in parts if part in moving])
+    return net.to_text(header), len(net.layers())

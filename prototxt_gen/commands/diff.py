@@ -1,0 +1,47 @@
+"""python -m prototxt_gen diff: how two nets or two solvers differ in structure."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..command import CHECK_FAILED, OK
+from ..diff import compare
+from ..errors import Problem, UsageError
+from ..kinds import NET, read_any
+from ..schema.upgrade import upgrade_parsed
+
+EXAMPLES = """\
+  python -m prototxt_gen diff step_3_resnet101_srn_trainval.prototxt step_4_resnet101_srn_finetune_trainval.prototxt
+  python -m prototxt_gen diff --by-position mine.prototxt released.prototxt"""
+
+
+def add(verbs: Any) -> None:
+    """Add the command and its arguments."""
+    parser = verbs.add_parser(
+        "diff", help="how two prototxts differ: which layers, which fields", description=run.__doc__
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("a", type=Path, metavar="A")
+    parser.add_argument("b", type=Path, metavar="B")
+    parser.add_argument(
+        "--by-position", action="store_true", help="match layers by order, type and settings instead of by name"
+    )
+    parser.add_argument("--full", action="store_true", help="name every layer that changed, not the first few")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print which layers and fields of two nets or two solvers differ; exit status 1 when any does."""
+    (kind, a), (other, b) = read_any(arguments.a), read_any(arguments.b)
+    if kind != other:
+        names = {True: "a net", False: "a solver"}
+        found = f"{a.file} is {names[kind == NET]}, {b.file} {names[other == NET]}"
+        raise UsageError(Problem(found, "two nets or two solvers"))
+    if kind == NET:
+        (a, _), (b, _) = upgrade_parsed(a), upgrade_parsed(b)
+    difference = compare(a.message, b.message, by_position=arguments.by_position)
+    for letter, parsed in (("A", a), ("B", b)):
+        print(f"{letter}: {parsed.file}, dialect {parsed.dialect} ({parsed.reason})")
+    print(difference.text(names=10**6 if arguments.full else 3))
+    return CHECK_FAILED if difference else OK

@@ -1,0 +1,88 @@
+"""The solver of a training step, every number of its schedule with the arithmetic above it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..builder import fill
+from ..errors import NetError, Problems
+from ..paper import Training
+from ..schema.messages import message_class
+from ..schema.printer import to_text
+from .config import NetConfig, Step
+from .header import solver_header
+from .schedule import Schedule
+
+SNAPSHOTS = "snapshots"  # a folder beside the solver
+
+DISPLAY = 20  # iterations
+
+
+def solver_text(config: NetConfig) -> str:
+    """The solver prototxt of a configuration's step."""
+    header = "\n".join(f"# {line}".rstrip() for line in solver_header(config).splitlines())
+    groups = ["\n".join([*(f"# {line}" for line in notes), _text(config, fields)]) for notes, fields in _groups(config)]
+    return "\n\n".join([header, *groups]) + "\n"
+
+
+def solver_fields(config: NetConfig) -> dict[str, Any]:
+    """The fields of the solver, in the order of the file."""
+    return {name: value for _, fields in _groups(config) for name, value in fields.items()}
+
+
+def trainval_file(step: Step) -> str:
+    """The file name of a step's train_val net, as in the release."""
+    return f"{step.stem}_trainval.prototxt"
+
+
+def solver_file(step: Step) -> str:
+    """The file name of a step's solver, as in the release."""
+    return f"{step.stem}_solver.prototxt"
+
+
+def final_weights(config: NetConfig) -> str:
+    """The weights that a step leaves behind, beside its solver."""
+    assert config.step is not None
+    return f"{SNAPSHOTS}/{config.step.stem}_iter_{Schedule.of(config).max_iter}.caffemodel"
+
+
+def _groups(config: NetConfig) -> list[tuple[list[str], dict[str, Any]]]:
+    """Notes and fields, in the order of the file."""
+    step, paper, schedule = config.step, Training(), Schedule.of(config)
+    assert step is not None
+    batch, epoch, stepsize, max_iter, test_interval, test_iter = schedule.arithmetic()
+    method = {"solver_type": "SGD"} if config.dialect == "srn" else {"type": "SGD"}
+    devices = {"device_id": list(range(config.gpus))} if config.dialect == "srn" else {}
+    return [
+        ([], {"net": trainval_file(step)}),
+        ([batch], {"iter_size": schedule.iter_size}),
+        ([], {**method, "momentum": paper.momentum, "weight_decay": paper.weight_decay}),
+        (
+            [epoch, stepsize, max_iter],
+            {
+                "base_lr": paper.first_rate,
+                "lr_policy": "step",
+                "gamma": 1 / paper.rate_divisor,
+                "stepsize": schedule.stepsize,
+                "max_iter": schedule.max_iter,
+            },
+        ),
+        ([test_interval, test_iter], {"test_interval": schedule.test_interval, "test_iter": [schedule.test_iter]}),
+        (
+            ["a snapshot at the end of each rate"],
+            {"snapshot": schedule.stepsize, "snapshot_prefix": f"{SNAPSHOTS}/{step.stem}"},
+        ),
+        ([], {"display": DISPLAY, "average_loss": DISPLAY}),
+        ([], {"solver_mode": "GPU", **devices}),
+    ]
+
+
+def _text(config: NetConfig, fields: dict[str, Any]) -> str:
+    """Some fields of a solver, in their order."""
+    lines = []
+    for name, value in fields.items():
+        message = message_class("SolverParameter", config.dialect)()
+        with Problems(NetError) as problems:
+            fill(message, {name: value}, problems)
+        lines.append(to_text(message).rstrip("\n"))
+    return "\n".join(lines)

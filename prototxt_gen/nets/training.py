@@ -1,0 +1,62 @@
+"""What makes a train_val net of a net: losses, parts that stay fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..builder import NetBuilder
+from .config import LOGITS, NetConfig, Step
+
+FIXED = {"lr_mult": 0, "decay_mult": 0}
+
+
+def add_losses(net: NetBuilder, config: NetConfig, label: str) -> None:
+    """F (eq 10) on the logits of the step; the other logits' losses are watched in phase TEST."""
+    trained = " + ".join(f"F(y, {logits})" for logits in config.losses)
+    net.section(f"Losses (3.4): {trained}; in TEST those of all logits", part="losses")
+    there = net.blobs("TEST")
+    for logits in dict.fromkeys([*config.losses, *LOGITS]):
+        if logits in there:
+            name = f"loss_{logits.removeprefix('y_')}" if logits != "y" else "loss"
+            net.SigmoidCrossEntropyLoss(name, logits, label, **config.only_monitored(logits))
+
+
+def silence(net: NetBuilder, config: NetConfig) -> None:
+    """Take in what training leaves unread, which Caffe would print otherwise."""
+    losses = {layer.top[0] for layer in net.layers() if layer.type.endswith("Loss")}
+    unread = [blob for blob in net.outputs("TRAIN") if blob not in losses]
+    if unread:
+        net.section("Computed so that snapshots hold every part; no loss in this step", part="losses")
+        net.Silence("unread", *unread, top=(), include={"phase": "TRAIN"})
+
+
+def freeze(net: NetBuilder, step: Step) -> None:
+    """lr_mult 0 for every blob outside the parts that a step trains, and statistics that stay as they are."""
+    if not step.trained:
+        return
+    for layer in net.layers():
+        if net.parts[layer.name] not in step.trained and (count := blob_count(layer)):
+            for _ in range(count):
+                layer.param.add(**FIXED)
+            if layer.type == "BN":
+                layer.bn_param.frozen = True
+            if layer.type == "BatchNorm":
+                layer.batch_norm_param.use_global_stats = True
+
+
+def blob_count(layer: Any) -> int:
+    """How many blobs a layer of the paper's nets has."""
+    if layer.type in ("BN", "BatchNorm"):
+        return {"BN": 4, "BatchNorm": 3}[layer.type]
+    settings = {"Convolution": "convolution_param", "InnerProduct": "inner_product_param", "Scale": "scale_param"}
+    return 1 + getattr(layer, settings[layer.type]).bias_term if layer.type in settings else 0
+
+
+def trained_layers(net: NetBuilder, step: Step) -> Iterable[str]:
+    """The layers with blobs that a step moves, in order."""
+    return [
+        layer.name
+        for layer in net.layers()
+        if blob_count(layer) and (not step.trained or net.parts[layer.name] in step.trained)
+    ]
