@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 
 from port.count import Size, part_sizes, total
-from port.images import sample_images
+from port.images import load_image, sample_images
 from port.inspect import columns
 from port.module import CaffeNet
 from port.net import load_net
@@ -39,6 +39,8 @@ def run(image: Path | None = None, output: Path | None = None) -> int:
     """Run the example; files go to `output` (default: out/ in the current folder). Exit status 0 when all passed."""
     folder = output or Path("out")
     images = [image] if image else sample_images()
+    for path in images:
+        load_image(path, 1, 1)  # one that cannot be read is refused before the work, not after it
     start = time.perf_counter()
     reports, exports = [], []
     for dialect in DIALECTS:
