@@ -1,76 +1,93 @@
-"""What a Caffe file holds, as text: a net's layers with shapes and sizes, a weights file's blobs."""
+"""What a Caffe file holds, as text: nets, solvers, weights, mean images and solver states, told by content."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from prototxt_gen.errors import CaffeError
-from prototxt_gen.files import read_head
+from prototxt_gen.errors import Problem, UsageError
+from prototxt_gen.files import write_text
 
-from .caffemodel import read_caffemodel
-from .count import layer_sizes, total
-from .graph import Graph, load_graph
-from .layers import show
+from .caffemodel.sniff import printable
+from .drawing import svg
+from .inspect_files import describe_mean, describe_solver, describe_state, describe_weights
+from .kinds import file_kind, hdf5_kind, prototxt_kind
+from .layers import Shape, show
+from .survey import UNKNOWN, Entry, Survey, survey_net
+from .tables import columns
+
+__all__ = ["columns", "describe", "describe_survey", "draw"]
 
 
-def describe_graph(graph: Graph) -> str:
-    """One line a layer: name, type, bottoms, tops, shapes, parameters, multiply-adds; then the totals."""
-    lines = [f"net '{graph.name}', phase {graph.state.phase}, dialect {graph.dialect} ({graph.reason})"]
-    sizes = layer_sizes(graph)
-    rows = [("layer", "type", "bottoms", "tops", "shapes", "parameters", "multiply-adds")]
-    rows += [("(input)", "", "", v.blob, show(v.shape or ()), "", "") for v in graph.inputs if not v.producer]
-    for node in graph.nodes:
-        size = sizes[node.name]
-        rows.append(
-            (
-                node.name,
-                node.layer.type,
-                ", ".join(v.blob for v in node.bottoms),
-                ", ".join(v.blob for v in node.tops),
-                ", ".join(show(v.shape or ()) for v in node.tops),
-                f"{size.parameters:,}" if size.parameters else "",
-                f"{size.multiply_adds:,}" if size.multiply_adds else "",
-            )
-        )
+def describe(
+    path: Path,
+    phase: str = "TEST",
+    dialect: str | None = None,
+    input_shapes: Mapping[str, Shape] | None = None,
+) -> str:
+    """A file as text; raises CaffeError for one that is damaged, or none of Caffe's."""
+    kind = file_kind(path)
+    if kind == "prototxt" and prototxt_kind(path) == "NetParameter":
+        return describe_survey(survey_net(path, phase, dialect, input_shapes))
+    if kind == "prototxt":
+        return describe_solver(path, dialect)
+    if kind == "hdf5":
+        kind = hdf5_kind(path)
+    return {"blob": describe_mean, "solverstate": describe_state}.get(kind, describe_weights)(path)
+
+
+def draw(
+    path: Path,
+    output: Path,
+    phase: str = "TEST",
+    dialect: str | None = None,
+    input_shapes: Mapping[str, Shape] | None = None,
+) -> None:
+    """Write a picture of a net as SVG; raises UsageError for a file that is no prototxt of a net."""
+    if file_kind(path) != "prototxt" or prototxt_kind(path) != "NetParameter":
+        raise UsageError(Problem("only nets are drawn", "a prototxt of a net", file=path))
+    write_text(output, svg(survey_net(path, phase, dialect, input_shapes)))
+
+
+def describe_survey(survey: Survey) -> str:
+    """One line a layer: name, type, bottoms, tops, shapes, parameters, multiply-adds; totals, then problems."""
+    lines = [f"net '{survey.name}', phase {survey.phase}, dialect {survey.dialect} ({survey.reason})"]
+    lines += [f"  {note}" for note in survey.notes]
+    rows: list[tuple[str, ...]] = [("layer", "type", "bottoms", "tops", "shapes", "parameters", "multiply-adds")]
+    rows += [("(input)", "", "", blob, _shape(shape), "", "") for blob, shape in survey.inputs]
+    rows += [_row(entry) for entry in survey.entries]
     lines += columns(rows, right=(5, 6))
-    whole = total(sizes.values())
+    whole = survey.size
+    partial = any(entry.size is None for entry in survey.entries)
     lines.append(
-        f"{len(graph.nodes)} layers, {whole.parameters:,} parameters, {whole.statistics:,} statistics, "
-        f"{whole.multiply_adds:,} multiply-adds; outputs: " + ", ".join(v.blob for v in graph.outputs)
+        f"{len(survey.entries)} layers, {'at least ' if partial else ''}{whole.parameters:,} parameters, "
+        f"{whole.statistics:,} statistics, {whole.multiply_adds:,} multiply-adds; "
+        f"outputs: {', '.join(survey.outputs) or 'none'}"
     )
+    unknown = sorted({entry.type for entry in survey.entries if entry.kind == UNKNOWN})
+    if unknown:
+        count = sum(entry.kind == UNKNOWN for entry in survey.entries)
+        lines.append(f"layers of unknown type: {count} ({', '.join(map(printable, unknown))})")
+    if survey.problems:
+        lines += [f"problems: {len(survey.problems)}", *(f"  {problem}" for problem in survey.problems)]
     return "\n".join(lines)
 
 
-def columns(rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> list[str]:
-    """Rows of cells as aligned lines; the columns in `right` are flushed right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+def _row(entry: Entry) -> tuple[str, ...]:
+    known = entry.size
+    parameters = f"{known.parameters:,}" if known and known.parameters else ""
+    work = f"{known.multiply_adds:,}" if known and known.multiply_adds else ""
+    unknown = "?" if known is None and entry.has_blobs else ""
+    return (
+        printable(entry.name),
+        printable(entry.type) + (" (unknown)" if entry.kind == UNKNOWN else ""),
+        ", ".join(map(printable, entry.bottoms)),
+        ", ".join(map(printable, entry.tops)),
+        ", ".join(map(_shape, entry.shapes)),
+        unknown or parameters,
+        unknown or work,
+    )
 
 
-def describe_weights(path: Path) -> str:
-    """One line a layer of a weights file: name, type, blobs."""
-    with read_caffemodel(path) as model:
-        dialect, reason = model.dialect_hint()
-        rows = [("layer", "type", "blobs", "values")]
-        count = 0
-        for layer in model.layers:
-            values = sum(blob.count for blob in layer.blobs)
-            count += values
-            shapes = ", ".join(show(blob.shape) + (" (old form)" if blob.legacy else "") for blob in layer.blobs)
-            rows.append((layer.name, layer.type, shapes, f"{values:,}" if values else ""))
-        head = f"weights of '{model.name}', dialect {dialect or 'unknown'} ({reason})"
-        return "\n".join([head, *columns(rows, right=(3,)), f"{len(model.layers)} layers, {count:,} values"])
-
-
-def describe(path: Path, phase: str = "TEST", dialect: str | None = None) -> str:
-    """A net file or a weights file as text; raises CaffeError."""
-    head = read_head(path, CaffeError)
-    if head and not any(byte < 9 or 13 < byte < 32 for byte in head):  # no control characters: text
-        return describe_graph(load_graph(path, phase=phase, dialect=dialect))
-    return describe_weights(path)
+def _shape(shape: Shape | None) -> str:
+    return "?" if shape is None else show(shape)

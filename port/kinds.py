@@ -33,6 +33,17 @@ def file_kind(path: str | Path) -> str:
     return "blob" if head[:1] in (b"\x2a", b"\x3a") else "caffemodel"
 
 
+def hdf5_kind(path: str | Path) -> str:
+    """Of an HDF5 file: solverstate if it has an iteration number, else caffemodel; raises WeightsError."""
+    import h5py  # takes a moment
+
+    try:
+        with h5py.File(path, "r") as file:
+            return "solverstate" if "iter" in file else "caffemodel"
+    except Exception:  # damaged: reading it as weights says so
+        return "caffemodel"
+
+
 def prototxt_kind(path: str | Path) -> str:
     """NetParameter or SolverParameter, whichever has more of the text's fields; raises ParseError."""
     tree = parse_tree(decode(read_bytes(path, CaffeError), str(path)), str(path))

@@ -10,6 +10,8 @@ from prototxt_gen import command
 from prototxt_gen.errors import UsageError
 from prototxt_gen.files import write_text
 
+from .options import add_dialect, add_input_shape
+
 EXAMPLES = """  python -m port convert --prototxt srn.prototxt --caffemodel srn.caffemodel --to bvlc \\
       --output-prototxt bvlc.prototxt --output-caffemodel bvlc.caffemodel"""
 
@@ -28,30 +30,15 @@ def add(verbs: Any) -> None:
     parser.add_argument("--to", required=True, choices=["bvlc", "srn"], help="the dialect to write")
     parser.add_argument("--output-prototxt", required=True, type=Path, metavar="FILE")
     parser.add_argument("--output-caffemodel", type=Path, metavar="FILE", help="HDF5 if it ends in .h5")
-    parser.add_argument("--dialect", choices=["bvlc", "srn"], help="of the given net; default: detected")
+    add_dialect(parser, "of the given net; ")
     parser.add_argument(
         "--phase",
         choices=["TRAIN", "TEST"],
         default="TEST",
         help="whose layers the weights are for (default: %(default)s)",
     )
-    parser.add_argument(
-        "--input-shape",
-        action="append",
-        default=[],
-        type=_shape,
-        metavar="BLOB=1x3x224x224",
-        help="the shape of a data layer's top, where only the data tells it; several times for several",
-    )
+    add_input_shape(parser)
     parser.set_defaults(run=run)
-
-
-def _shape(text: str) -> tuple[str, tuple[int, ...]]:
-    blob, _, shape = text.rpartition("=")
-    sizes = shape.split("x")
-    if not blob or not all(size.isdecimal() for size in sizes):
-        raise argparse.ArgumentTypeError(f"'{text}': expected a blob and its shape, as in data=1x3x224x224")
-    return blob, tuple(map(int, sizes))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,6 +8,8 @@ from typing import Any
 
 from prototxt_gen import command
 
+from .options import add_dialect
+
 EXAMPLES = "  python -m port export --prototxt net.prototxt --caffemodel net.caffemodel --output net.onnx"
 
 
@@ -18,7 +20,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("--caffemodel", required=True, help="weights, binary or HDF5; several as a comma list")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE.onnx")
     parser.add_argument("--phase", choices=["TRAIN", "TEST"], default="TEST")
-    parser.add_argument("--dialect", choices=["bvlc", "srn"], help="default: detected")
+    add_dialect(parser)
     parser.add_argument("--opset", type=int, help="13 to 26 (default: 17)")
     parser.add_argument("--all-blobs", action="store_true", help="make every blob an output, for checking")
     parser.set_defaults(run=run)

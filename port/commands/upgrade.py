@@ -12,6 +12,8 @@ from prototxt_gen import command
 from prototxt_gen.errors import NetError, Problem, UsageError
 from prototxt_gen.files import write_text
 
+from .options import add_dialect
+
 EXAMPLES = """  python -m port upgrade old.prototxt --output new.prototxt
   python -m port upgrade old.caffemodel --output new.caffemodel"""
 
@@ -26,7 +28,7 @@ def add(verbs: Any) -> None:
     )
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default for text: the standard output")
-    parser.add_argument("--dialect", choices=["bvlc", "srn"], help="as which Caffe does; default: detected")
+    add_dialect(parser, "as which Caffe does; ")
     parser.set_defaults(run=run)
 
 
