@@ -46,8 +46,12 @@ SET_OR_NOT = {
     ("InfogainLoss", "normalize"): "refused, whatever its value",
     ("ImageData", "batch_size"): "1 in BVLC, none in the fork",
 }
-for twin in ("Deconvolution", "Im2col"):
+for twin in ("Deconvolution", "Im2col", "Pooling"):
     SET_OR_NOT |= {(twin, f): why for (kind, f), why in SET_OR_NOT.items() if kind == "Convolution"}
+for name in ("pad", "stride"):
+    SET_OR_NOT["Pooling", name] = "it and the form for height and width exclude each other"
+for kind, names in (("Concat", ("axis", "concat_dim")), ("Slice", ("axis", "slice_dim"))):
+    SET_OR_NOT |= {(kind, name): "the two exclude each other" for name in names}
 # What a filler that is not given amounts to (semantics 0, 1.7, 1.13).
 FILLERS = {("Scale", "filler"): 1, ("PReLU", "filler"): 0.25}
 
@@ -82,6 +86,29 @@ def test_every_field_has_the_schemas_default(kind):
             else:
                 assert field.default == wanted
     assert checked or not any(schema_fields(kind, dialect) for dialect in dialects(REGISTRY[kind]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "others"),
+    [
+        ("Concat", "axis", {}),
+        ("Concat", "concat_dim", {}),
+        ("Slice", "axis", {}),
+        ("Slice", "slice_dim", {}),
+        ("Pooling", "pad", {"kernel_size": 2}),
+        ("Pooling", "stride", {"kernel_size": 2}),
+    ],
+)
+def test_leaving_such_a_field_out_means_the_schemas_default(kind, field, others):
+    for dialect in ("bvlc", "srn"):
+        tops = []
+        for given in (others, others | {field: schema_default(REGISTRY[kind].param[0], field, dialect)}):
+            message = message_class("LayerParameter", dialect)(name="l", type=kind)
+            for name, value in given.items():
+                setattr(getattr(message, REGISTRY[kind].param[0]), name, value)
+            context = Context("l", "TEST", dialect, 2 if kind == "Concat" else 1, 2 if kind == "Slice" else 1)
+            tops.append(make_layer(message, context).top_shapes(*[(4, 6, 8, 10)] * context.bottoms))
+        assert tops[0] == tops[1]
 
 
 @each_type
