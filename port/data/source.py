@@ -110,7 +110,7 @@ class DataSource:
 
     def _numbered(self, plan: Plan, start: int) -> Generator[tuple[int, Any], None, None]:
         if not self.workers:
-            yield from ((number, plan[number]) for number in itertools.count(start))
+            yield from ((number, plan[number]) for number in itertools.count(start))  # without end
         loader: Any = DataLoader(
             plan,
             batch_size=None,

@@ -26,7 +26,7 @@ class Transformer:
     """What a TransformationParameter does to one item in a phase; semantics 5.7 and 5.8.
 
     Items are (height, width, channels). `as_image` tells decoded images from raw Datums: only the former
-    know `original_image`, and only they are resized as a whole (the result differs in nothing but speed).
+    know `original_image`.
     Raises DataError, also for settings that Caffe refuses, and WeightsError for a mean file that is none.
     """
 
