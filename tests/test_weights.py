@@ -188,6 +188,17 @@ def test_loaded_values_are_not_the_files(prototxt, tmp_path):
     assert path.read_bytes() == before
 
 
+def test_loading_into_a_net_that_exists(prototxt, tmp_path):
+    net = port.load_net(prototxt)
+    held = port.params(net)
+    report = port.load_weights(net, saved(tmp_path / "w.caffemodel", SHAPES))
+    assert report.taken == ["c", "f"] and held["c"][0].grad_fn is None
+    assert port.params(net)["c"][0] is held["c"][0]  # the same tensors, so that an optimiser keeps them
+    assert (held["c"][0].detach().numpy() == numbers((4, 3, 3, 3))).all()
+    with pytest.raises(WeightsError):
+        port.load_weights(net, saved(tmp_path / "x.caffemodel", {"c": [(4, 3, 3, 5), (4,)]}))
+
+
 # -- old shapes ------------------------------------------------------------------------------------------------
 def legacy(path: Path, layers: dict[str, list[tuple[int, int, int, int]]], old_layers: bool = False) -> Path:
     """A weights file whose blobs have num, channels, height, width; or one of the V1 format."""
