@@ -192,7 +192,7 @@ class _Picture:
         totals = f"{len(survey.entries)} layers, {partial}{size.parameters:,} parameters, "
         totals += f"{size.multiply_adds:,} multiply-adds"
         if survey.problems:
-            totals += f", {len(survey.problems)} problems"
+            totals += f"; problems: {len(survey.problems)}"
         title = f"{survey.name or 'net without a name'}, phase {survey.phase}, dialect {survey.dialect}"
         parts = [_text(_MARGIN, 28, title, "font-size='16' font-weight='bold'"), _text(_MARGIN, 46, totals, "")]
         x = float(_MARGIN)

@@ -7,7 +7,7 @@ from pathlib import Path
 from prototxt_gen.errors import CaffeError
 from prototxt_gen.files import read_bytes, read_head
 from prototxt_gen.schema import DIALECTS
-from prototxt_gen.schema.sniff import decode
+from prototxt_gen.schema.sniff import check_is_prototxt, decode
 from prototxt_gen.schema.syntax import parse_tree
 from prototxt_gen.schema.values import fields_of
 
@@ -46,7 +46,9 @@ def hdf5_kind(path: str | Path) -> str:
 
 def prototxt_kind(path: str | Path) -> str:
     """NetParameter or SolverParameter, whichever has more of the text's fields; raises ParseError."""
-    tree = parse_tree(decode(read_bytes(path, CaffeError), str(path)), str(path))
+    text = decode(read_bytes(path, CaffeError), str(path))
+    check_is_prototxt(text, "a net or a solver", str(path))
+    tree = parse_tree(text, str(path))
     names = [field.name for field in tree.fields]
     known = {kind: set().union(*(fields_of(kind, dialect) for dialect in DIALECTS)) for kind in _PROTOTXTS}
     return max(_PROTOTXTS, key=lambda kind: sum(name in known[kind] for name in names))
