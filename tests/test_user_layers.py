@@ -23,7 +23,7 @@ def clean():
     PYTHON.clear()
     PYTHON.update(python)
     messages._rows()[:] = rows
-    messages._classes.cache_clear()
+    messages.forget()
 
 
 def net_file(tmp_path, layer):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from functools import cache
 
-from .messages import DIALECTS
+from .messages import DIALECTS, schema_cache
 from .syntax import Field, Scalar, Tree
 from .values import FieldSpec, fields_of
 
@@ -69,7 +68,7 @@ def _describe(tree: Tree, evidence: list[tuple[int, str]], dialect: str) -> str:
     return f"{what} in line {line}{more} exists only in {dialect}"
 
 
-@cache
+@schema_cache
 def _pairs(message: str) -> dict[str, tuple[FieldSpec | None, FieldSpec | None]]:
     """The fields of a message by name, as each of the dialects declares them."""
     first, second = (fields_of(message, dialect) for dialect in DIALECTS)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from ..errors import UsageError, closest
+
+T = TypeVar("T")
 
 DIALECTS = ("bvlc", "srn")
 PACKAGE = "caffe"
@@ -69,7 +71,23 @@ def _file_proto(dialect: str) -> descriptor_pb2.FileDescriptorProto:
     return file
 
 
-@cache
+_derived: list[Any] = []
+
+
+def schema_cache(function: Callable[..., T]) -> Callable[..., T]:
+    """functools.cache for what is worked out from the schema: forgotten when the schema grows."""
+    cached = cache(function)
+    _derived.append(cached)
+    return cached
+
+
+def forget() -> None:
+    """Drop everything that was worked out from the schema."""
+    for cached in _derived:
+        cached.cache_clear()
+
+
+@schema_cache
 def _classes(dialect: str) -> dict[str, type[Message]]:
     # A pool of its own: both dialects use the package "caffe", as the files on disk do.
     pool = descriptor_pool.DescriptorPool()
@@ -87,7 +105,7 @@ def extend_schema(param: str, number: int, fields: Mapping[str, tuple[str, Any]]
 
     `param` names it (`my_param`), `number` is its field number in the file that defined it, `fields` maps
     each field, in the order of the numbers 1, 2, ..., to its type and default ("float", 0.5); a type ending
-    in "[]" is repeated. To be called before any net is read: messages made earlier do not know the fields.
+    in "[]" is repeated. Messages made earlier do not know the fields.
     """
     message = "".join(part.capitalize() for part in param.split("_")).removesuffix("Param") + "Parameter"
     for dialect in DIALECTS:
@@ -102,7 +120,7 @@ def extend_schema(param: str, number: int, fields: Mapping[str, tuple[str, Any]]
             rows.append((message, name, i, "repeated" if kind.endswith("[]") else "optional", kind, default))
         for owner, name, position, label, kind, default in rows:
             _rows().append(_row(dialect, owner, name, position, label, kind.removesuffix("[]"), default))
-    _classes.cache_clear()
+    forget()
 
 
 def _row(dialect: str, message: str, name: str, number: int, label: str, kind: str, default: Any) -> dict[str, str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..errors import ParseError, Problem, Problems, closest
 from ..files import read_bytes
 from .dialect import DEFAULT, detect, other
-from .messages import message_class, message_names
+from .messages import message_class, message_names, schema_cache
 from .sniff import check_is_prototxt, decode
 from .syntax import Field, Scalar, Tree, parse_tree, printable
 from .values import BadValue, FieldSpec, convert, fields_of, names_of
@@ -197,7 +196,7 @@ class _Builder:
         self.problems.add(found, line=line, column=column, layer=layer, field=field, **parts)
 
 
-@cache
+@schema_cache
 def _hint(name: str, message: str, dialect: str) -> str:
     return closest(name, fields_of(message, dialect))
 

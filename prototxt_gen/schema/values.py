@@ -7,13 +7,12 @@ import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
 from ..errors import closest
-from .messages import descriptor, is_repeated
+from .messages import descriptor, is_repeated, schema_cache
 from .syntax import Scalar, printable
 
 _KINDS = {
@@ -62,7 +61,7 @@ class BadValue(Exception):
         self.parts = {"found": found, "expected": expected, "fix": fix}
 
 
-@cache
+@schema_cache
 def fields_of(message: str, dialect: str) -> dict[str, FieldSpec]:
     """The fields of a message in a dialect by name; raises UsageError for an unknown message or dialect."""
     return {field.name: _spec(field) for field in descriptor(message, dialect).fields}
