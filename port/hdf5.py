@@ -2,7 +2,8 @@
 
 The blobs of a layer are the float32 datasets `/data/<layer>/0`, `/data/<layer>/1` and so on. Caffe cannot
 write a layer whose name has a slash in it; here each part of such a name is a group of its own, which is
-also how HDF5 itself understands the path.
+also how HDF5 itself understands the path. The authors' fork has no HDF5 weights; here nets of both dialects
+can have them.
 """
 
 from __future__ import annotations
@@ -110,14 +111,15 @@ class Hdf5Model:
             fix = "name a .caffemodel.h5 that Caffe saved"
             raise WeightsError(Problem(f"there is no group '{DATA}', but {there}", f"/{DATA}", fix, file=self.path))
         with Problems(WeightsError, self.path) as problems:
-            return list(self._walk(top, "", (), problems))
+            return list(self._walk(top, "", set(), problems))
 
-    def _walk(self, group: Any, name: str, above: tuple[int, ...], problems: Problems) -> Iterator[Hdf5Layer]:
+    def _walk(self, group: Any, name: str, seen: set[int], problems: Problems) -> Iterator[Hdf5Layer]:
         """The layers in a group: itself, if it has blobs or nothing at all, and those whose names go on."""
         address = h5py.h5o.get_info(group.id).addr
-        if address in above or len(above) > _DEEPEST:
-            problems.add("its groups are nested without end", layer=printable(name), fix=_DAMAGED)
+        if address in seen or name.count("/") > _DEEPEST:
+            problems.add("its groups are nested in each other", layer=printable(name), fix=_DAMAGED)
             return
+        seen.add(address)
         blobs: dict[int, Hdf5Blob] = {}
         groups: dict[str, Any] = {}
         for key in group:
@@ -133,7 +135,7 @@ class Hdf5Model:
         if name and (blobs or not groups):
             yield Hdf5Layer(name, dict(sorted(blobs.items())))
         for key, item in groups.items():
-            yield from self._walk(item, f"{name}/{key}" if name else key, (*above, address), problems)
+            yield from self._walk(item, f"{name}/{key}" if name else key, seen, problems)
 
     def dialect_hint(self) -> tuple[str | None, str]:
         """Always None, and the reason."""

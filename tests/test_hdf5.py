@@ -184,7 +184,9 @@ def test_a_sharer_may_have_its_blobs_too(saved, prototxt):
             lambda file: file.create_group("data").update({"a": h5py.ExternalLink("other.h5", "/")}),
             "field 'a': a link to somewhere else",
         ),
-        (lambda file: file.create_group("data/a").update({"b": file["data"]}), "nested without end"),
+        (lambda file: file.create_group("data/a").update({"b": file["data"]}), "nested in each other"),
+        (lambda file: file.create_group("data/a").parent.update({"b": file["data/a"]}), "nested in each other"),
+        (lambda file: file.create_group("data/" + "/".join("x" * 40)), "nested in each other"),
     ],
 )
 def test_not_caffes(tmp_path, make, message):
