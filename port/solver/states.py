@@ -7,16 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from prototxt_gen.errors import Problem, WeightsError
-from prototxt_gen.files import atomic_write, read_head
+from prototxt_gen.files import atomic_write
 
 from ..caffemodel import SolverState, read_state, write_state
-
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+from ..weights import is_hdf5
 
 
 def read_solver_state(path: str | Path) -> SolverState:
     """Read a .solverstate, binary or HDF5; raises WeightsError."""
-    if not read_head(path, WeightsError).startswith(HDF5_SIGNATURE):
+    if not is_hdf5(path):
         return read_state(path)
     import h5py
 
@@ -27,7 +26,7 @@ def read_solver_state(path: str | Path) -> SolverState:
             name = file["learned_net"][()]
             text = name.decode() if isinstance(name, bytes) else str(name)
             return SolverState(int(file["iter"][()]), text, history, int(file["current_step"][()]))
-    except (KeyError, OSError, ValueError, TypeError) as error:
+    except (KeyError, OSError, ValueError, TypeError, RuntimeError) as error:
         raise WeightsError(Problem(f"not a solver state: {error}", "HDF5 as Caffe writes it", file=path)) from None
 
 
