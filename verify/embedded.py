@@ -32,7 +32,7 @@ from .text import net_summary, net_table
 SEED = 7
 SHOWN = ("ResNet-101", "ResNet-SRN")  # written; the last one is compared
 BATCHES = (1, 3)
-MAIN_NET, HEAD = "main net", ("attention", "confidence", "regularization")
+HEAD = ("attention", "confidence", "regularization")
 
 
 def run(image: Path | None = None, output: Path | None = None) -> int:
