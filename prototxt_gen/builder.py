@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -182,7 +182,7 @@ def _set_fields(layer: Any, fields: Mapping[str, Any], problems: Problems) -> No
     """Each field goes to the type's own message if that has it, else to the layer itself."""
     message = _own_message(layer.DESCRIPTOR, layer.type)
     own = message.message_type.fields_by_name if message else {}
-    common = {name for name in layer.DESCRIPTOR.fields_by_name if name not in _SET_BY_BUILDER}
+    common = _common_fields(layer.DESCRIPTOR)
     for name, value in fields.items():
         if message and name in own:
             fill(getattr(layer, message.name), {name: value}, problems, layer=layer.name)
@@ -197,6 +197,13 @@ def _set_fields(layer: Any, fields: Mapping[str, Any], problems: Problems) -> No
         problems.add("has both include and exclude rules", expected="rules of one kind", layer=layer.name)
 
 
+@cache
+def _common_fields(layer: Any) -> frozenset[str]:
+    """The fields of LayerParameter that a statement may set for every type."""
+    return frozenset(layer.fields_by_name) - _SET_BY_BUILDER
+
+
+@cache
 def _own_message(layer: Any, type: str) -> FieldDescriptor | None:
     """The field of LayerParameter that holds the message named after a layer type, if there is one."""
     for field in layer.fields:

@@ -113,7 +113,8 @@ def data_note(config: NetConfig) -> str:
     note = (
         f"{', '.join(databases(config))}, below the folder in which Caffe is started: images of {size}x{size}; labels"
         f" as one Datum of {config.classes}x1x1 per image (0 or 1), its key the number in 8 digits, _ and the path."
-        " Both are read in the order of their keys, so they are made from one shuffled list, and not shuffled here"
+        " Both are read in the order of their keys, so they are made from one shuffled list, and not shuffled here:"
+        f" python -m port lmdb create --resize {size}x{size} --shuffle SEED --labels FILE writes both"
     )
     return f"{note}; {config.dataset.note}" if config.dataset.note else note
 

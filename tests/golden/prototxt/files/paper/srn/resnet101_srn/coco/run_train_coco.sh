@@ -1,0 +1,47 @@
+#!/bin/sh
+# Trains ResNet-SRN for MS-COCO in 4 steps, each from the weights of the one before.
+# Made by: python -m prototxt_gen write --training --network ResNet-SRN --dataset coco --profile paper --dialect srn
+#
+#   ./run_train_coco.sh IMAGENET.caffemodel
+#
+# Step 1 starts from a pre-activation ResNet-101 trained on ImageNet, its layers named as here; the
+# classifier fc starts from its filler.
+# CAFFE names the fork's program (default: caffe on the PATH). A step whose weights are there already is left out.
+set -eu
+CAFFE=${CAFFE:-caffe}
+if [ $# -ne 1 ] || [ ! -f "$1" ]; then
+  echo "usage: $0 IMAGENET.caffemodel (a file)" >&2
+  exit 2
+fi
+IMAGENET=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+cd "$(dirname "$0")"
+for database in \
+  datasets/coco/coco_train_image_lmdb \
+  datasets/coco/coco_train_label_lmdb \
+  datasets/coco/coco_test_image_lmdb \
+  datasets/coco/coco_test_label_lmdb
+do
+  if [ ! -e "$database" ]; then
+    echo "$0: $(pwd)/$database is missing; the headers of the train_val nets say how it is made" >&2
+    exit 2
+  fi
+done
+mkdir -p snapshots
+
+# train SOLVER WEIGHTS RESULT
+train() {
+  if [ -f "$3" ]; then
+    echo "$3 is there already: $1 is left out"
+  else
+    mpirun -np 4 "$CAFFE" train --solver="$1" --weights="$2"
+  fi
+}
+
+# step 1: the main net alone, from ImageNet weights
+train step_1_resnet101_solver.prototxt "$IMAGENET" snapshots/step_1_resnet101_iter_25872.caffemodel
+# step 2: attention and conv1, with the main net fixed
+train step_2_resnet101_att_solver.prototxt snapshots/step_1_resnet101_iter_25872.caffemodel snapshots/step_2_resnet101_att_iter_25872.caffemodel
+# step 3: the regularization alone
+train step_3_resnet101_srn_solver.prototxt snapshots/step_2_resnet101_att_iter_25872.caffemodel snapshots/step_3_resnet101_srn_iter_25872.caffemodel
+# step 4: the whole net
+train step_4_resnet101_srn_finetune_solver.prototxt snapshots/step_3_resnet101_srn_iter_25872.caffemodel snapshots/step_4_resnet101_srn_finetune_iter_25872.caffemodel
