@@ -57,7 +57,5 @@ def learned_blobs(net: CaffeNet) -> list[Learned]:
 
 
 def gradients(learned: list[Learned]) -> list[torch.Tensor]:
-    """The gradient of every blob, zeros where backward reached none."""
-    return [
-        item.tensor.grad.clone() if item.tensor.grad is not None else torch.zeros_like(item.tensor) for item in learned
-    ]
+    """The gradient of every blob itself, not a copy; zeros where backward reached none."""
+    return [item.tensor.grad if item.tensor.grad is not None else torch.zeros_like(item.tensor) for item in learned]

@@ -7,7 +7,8 @@ the history in place and returns the updates.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,11 +17,21 @@ Tensors = list[torch.Tensor]
 Rule = Callable[[Any, Tensors, list[float], list[Tensors], int], Tensors]
 
 
+def add_scaled(targets: Sequence[torch.Tensor], terms: Sequence[torch.Tensor], factors: Sequence[float]) -> None:
+    """targets += factors * terms, without temporaries; terms of factor 0 are left out."""
+    groups = defaultdict(list)
+    for i, factor in enumerate(factors):
+        groups[factor].append(i)
+    for factor, places in groups.items():
+        if factor:
+            torch._foreach_add_([targets[i] for i in places], [terms[i] for i in places], alpha=factor)
+
+
 def sgd(param: Any, grads: Tensors, rates: list[float], history: list[Tensors], iteration: int) -> Tensors:
     """H = momentum H + rate g; U = H: the rate is inside the history, unlike torch's (sgd_solver)."""
     (held,) = history
     torch._foreach_mul_(held, param.momentum)
-    torch._foreach_add_(held, torch._foreach_mul(grads, rates))
+    add_scaled(held, grads, rates)
     return held
 
 

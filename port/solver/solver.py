@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +11,32 @@ import numpy as np
 import torch
 
 from prototxt_gen.errors import Problem, Problems, UsageError, WeightsError
-from prototxt_gen.schema.dialect import NO_EVIDENCE
-from prototxt_gen.schema.text import Parsed, read_prototxt
+from prototxt_gen.files import atomic_write
+from prototxt_gen.schema.text import read_prototxt
 from prototxt_gen.schema.upgrade import upgrade_solver
 
 from ..caffemodel import SolverState
 from ..layers import show
 from ..module import CaffeNet
-from ..net import load_net, load_weights, run_values, save_caffemodel
-from .parameters import gradients, learned_blobs
+from ..net import load_weights, run_values, save_caffemodel
+from .nets import read_solver
+from .overwriting import overwriting, overwriting_layers
+from .parameters import Learned, gradients, learned_blobs
+from .publishing import publishing
 from .rates import check_policy, rate, step_counter
-from .rules import FORK_TYPES, NO_MOMENTUM, RULES
+from .rules import FORK_TYPES, NO_MOMENTUM, RULES, add_scaled
 from .states import read_solver_state, write_solver_state
 
 Batch = Mapping[str, Any]
+Outputs = dict[str, torch.Tensor]
 
 
 class Solver:
-    """One training run: `step` for each iteration, `snapshot` and `restore` as Caffe writes and reads them."""
+    """One training run: `step` for each iteration, `snapshot` and `restore` as Caffe writes and reads them.
+
+    What stands outside of Caffe's own loop hooks in here: `call` runs the net, `exchange` changes the gradients
+    of all blobs before the update (several processes), `update` applies them, `fixed_rate` replaces the policy.
+    """
 
     def __init__(self, param: Any, dialect: str, net: CaffeNet, file: str = ""):
         self.param, self.dialect, self.net, self.file = param, dialect, net, file
@@ -38,6 +47,14 @@ class Solver:
         self.history = [[torch.zeros_like(p.tensor) for p in self.learned] for _ in range(count)]
         self.iter = 0
         self.current_step = 0
+        self.last_rate = 0.0  # of the last update
+        self.fixed_rate: float | None = None
+        self.exchange: Callable[[list[torch.Tensor]], None] | None = None
+        self.update: Callable[[list[Learned], list[torch.Tensor], list[float]], None] = self._update
+        self.call: Callable[[dict[str, torch.Tensor]], Outputs] = self._call
+        self._weighted = [v for node in net.caffe.nodes for v in node.tops if v.loss_weight]
+        self._overwriting = overwriting_layers(net)
+        self._moving = self._find_moving()
 
     def _check(self) -> None:
         param = self.param
@@ -56,6 +73,8 @@ class Solver:
 
     def rate(self, iteration: int | None = None) -> float:
         """The learning rate of an iteration (of the coming one by default)."""
+        if self.fixed_rate is not None:
+            return self.fixed_rate
         iteration = self.iter if iteration is None else iteration
         step = self.current_step if iteration == self.iter else 0
         if self.param.lr_policy == "multistep":
@@ -71,79 +90,121 @@ class Solver:
         passes = [batch] * self.param.iter_size if isinstance(batch, Mapping) else list(batch)
         if len(passes) != self.param.iter_size:
             raise UsageError(f"{len(passes)} batches for iter_size {self.param.iter_size}")
-        for item in self.learned:
-            item.tensor.grad = None
-        total = 0.0
-        for entry in passes:
-            loss = self.loss(entry)
-            if loss.requires_grad:
-                loss.backward()
-            total += float(loss.detach())
+        self.clear()
+        total = sum(self.forward_backward(entry)[0] for entry in passes)
         self.apply_update()
         return total / len(passes)
 
+    def clear(self) -> None:
+        """Drop all gradients."""
+        for item in self.learned:
+            item.tensor.grad = None
+
+    def forward_backward(self, batch: Batch) -> tuple[float, Outputs]:
+        """One pass that adds to the gradients: its weighted loss, and the net's outputs."""
+        loss, outputs = self.forward(batch)
+        if loss.requires_grad:
+            loss.backward()
+        return float(loss.detach()), {blob: value.detach() for blob, value in outputs.items()}
+
     def loss(self, batch: Batch) -> torch.Tensor:
-        """The weighted loss of one forward pass: every top with a loss weight, summed (semantics 1.30)."""
-        weighted = [v for node in self.net.caffe.nodes for v in node.tops if v.loss_weight]
-        if not weighted:
-            raise UsageError(
-                Problem("the net has no loss to train on", "a loss layer, or a loss_weight", file=self.file)
-            )
+        """The weighted loss of one forward pass."""
+        return self.forward(batch)[0]
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, Outputs]:
+        """One forward pass: every top with a loss weight, weighted and summed (semantics 1.30), and all outputs."""
+        if not self._weighted:
+            problem = Problem("the net has no loss to train on", "a loss layer, or a loss_weight", file=self.file)
+            raise UsageError(problem)
         device = self.learned[0].tensor.device if self.learned else torch.device("cpu")
         inputs = {k: torch.as_tensor(v, dtype=torch.float32, device=device) for k, v in batch.items()}
-        outputs = {v.name for v in self.net.caffe.outputs}
-        if all(v.name in outputs for v in weighted):
-            found = self.net(**inputs)
-            values = {v.name: found[v.blob] for v in weighted}
+        outputs = {v.name: v.blob for v in self.net.caffe.outputs}
+        if all(v.name in outputs for v in self._weighted):
+            found = self.call(inputs)
+            values = {v.name: found[v.blob] for v in self._weighted}
         else:
             values = run_values(self.net, inputs)
-        terms = [value.sum() * v.loss_weight for v in weighted for value in [values[v.name]]]
-        return torch.stack(terms).sum() if len(terms) > 1 else terms[0]
+            found = {blob: values[name] for name, blob in outputs.items()}
+        terms = [values[v.name].sum() * v.loss_weight for v in self._weighted]
+        return torch.stack(terms).sum() if len(terms) > 1 else terms[0], found
+
+    def _call(self, inputs: dict[str, torch.Tensor]) -> Outputs:
+        with overwriting(self._overwriting):
+            return self.net(**inputs)
 
     @torch.no_grad()
     def apply_update(self) -> None:
-        """Clip, normalise, regularise, update: in Caffe's order, from the gradients in `.grad` (semantics 3.2)."""
-        param, learned = self.param, self.learned
+        """Clip, normalise, regularise, update: in Caffe's order, from the gradients in `.grad` (semantics 3.2).
+
+        The gradients are used up.
+        """
+        param = self.param
         self.current_step = step_counter(param, self.iter, self.current_step)
-        now = rate(param, self.iter, self.current_step)
+        fixed = self.fixed_rate
+        self.last_rate = rate(param, self.iter, self.current_step) if fixed is None else fixed
+        if self.exchange:
+            self.exchange([item.tensor.grad for item in self.learned if item.tensor.grad is not None])
+        self._clip()
+        learned = [self.learned[i] for i in self._moving]
         grads = gradients(learned)
-        self._clip(grads)
         if param.iter_size > 1:
             torch._foreach_div_(grads, float(param.iter_size))
-        self._regularise(grads)
-        rates = [now * item.lr_mult for item in learned]
-        updates = self.update_rule(param, grads, rates, self.history, self.iter)
-        for item, update in zip(learned, updates, strict=True):
-            # A sharer's update goes to the one storage that all of them see.
-            learned[item.owner].tensor.sub_(update.reshape(learned[item.owner].tensor.shape))
+        self.update(learned, grads, [self.last_rate * item.lr_mult for item in learned])
         self.iter += 1
 
-    def _clip(self, grads: list[torch.Tensor]) -> None:
+    def _find_moving(self) -> list[int]:
+        """The blobs that an update can change; a frozen one without momentum never moves, nor does its history."""
+        places = range(len(self.learned))
+        if self.type not in ("SGD", "Nesterov"):
+            return list(places)
+        (held,) = self.history
+        return [i for i in places if self.learned[i].lr_mult or bool(held[i].any())]
+
+    def _clip(self) -> None:
         """Scale all gradients down when their common norm is too large; only owners count."""
         limit = self.param.clip_gradients
-        owned = [g for i, (g, item) in enumerate(zip(grads, self.learned, strict=True)) if item.owner == i]
-        if limit < 0 or not owned:
+        owned = [item.tensor.grad for i, item in enumerate(self.learned) if item.owner == i]
+        grads = [grad for grad in owned if grad is not None]
+        if limit < 0 or not grads:
             return
-        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(owned))))
+        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))))
         if norm > limit:
-            torch._foreach_mul_(owned, limit / norm)
+            torch._foreach_mul_(grads, limit / norm)
 
-    def _regularise(self, grads: list[torch.Tensor]) -> None:
-        for grad, item in zip(grads, self.learned, strict=True):
-            decay = self.param.weight_decay * item.decay_mult
-            if decay:
-                pull = item.tensor.sign() if self.param.regularization_type == "L1" else item.tensor
-                grad.add_(pull, alpha=decay)
+    def _update(self, learned: list[Learned], grads: list[torch.Tensor], rates: list[float]) -> None:
+        values = [item.tensor for item in learned]
+        pulls = values if self.param.regularization_type == "L2" else [value.sign() for value in values]
+        add_scaled(grads, pulls, [self.param.weight_decay * item.decay_mult for item in learned])
+        history = [[group[i] for i in self._moving] for group in self.history]
+        updates = self.update_rule(self.param, grads, rates, history, self.iter)
+        own = [item.owner == i for i, item in zip(self._moving, learned, strict=True)]
+        if any(own):
+            torch._foreach_sub_(list(compress(values, own)), list(compress(updates, own)))
+        for item, update, mine in zip(learned, updates, own, strict=True):
+            if not mine:  # to the one storage that all sharers see
+                owner = self.learned[item.owner].tensor
+                owner.sub_(update.reshape(owner.shape))
 
-    def snapshot(self, prefix: str | Path | None = None) -> tuple[Path, Path]:
-        """Write `<prefix>_iter_<n>.caffemodel` and `.solverstate` (`.h5` where the solver says so); returns both."""
+    def snapshot(
+        self, prefix: str | Path | None = None, side: Callable[[Path], bytes] | None = None
+    ) -> tuple[Path, Path]:
+        """Write `<prefix>_iter_<n>.caffemodel` and `.solverstate` (`.h5` where the solver says so); returns both.
+
+        `side` makes the content of a third file, `.portstate`, from the written state. All appear when all are
+        written, the state last; raises CaffeError (disk full, no permission) and then leaves what was there.
+        """
         prefix = prefix if prefix is not None else self.param.snapshot_prefix
         suffix = ".h5" if getattr(self.param, "snapshot_format", 1) == 0 else ""
         stem = f"{prefix}_iter_{self.iter}"
         model, state = Path(f"{stem}.caffemodel{suffix}"), Path(f"{stem}.solverstate{suffix}")
-        save_caffemodel(self.net, model)
-        history = [t.detach().cpu().numpy() for group in self.history for t in group]
-        write_solver_state(state, SolverState(self.iter, str(model), history, self.current_step))
+        extra = [Path(f"{stem}.portstate")] if side else []
+        with publishing(model, *extra, state) as (model_part, *extra_part, state_part):
+            save_caffemodel(self.net, model_part)
+            history = [t.detach().cpu().numpy() for group in self.history for t in group]
+            write_solver_state(state_part, SolverState(self.iter, str(model), history, self.current_step))
+            if side:
+                with atomic_write(extra_part[0]) as file:
+                    file.write(side(state_part))
         return model, state
 
     def restore(self, path: str | Path) -> None:
@@ -165,6 +226,7 @@ class Solver:
             for mine, held in zip(flat, state.history, strict=True):
                 mine.copy_(torch.from_numpy(np.array(held, np.float32)).reshape(mine.shape))
         self.iter, self.current_step = state.iter, state.current_step
+        self._moving = self._find_moving()
 
     @staticmethod
     def _weights_of(state: Path, named: str) -> Path:
@@ -187,31 +249,9 @@ def load_solver(solver_prototxt: str | Path, net: CaffeNet | None = None, *, dia
     folder, as Caffe does, then beside the solver file. The dialect is declared, or the net's, or detected in
     either file.
     """
-    file = Path(solver_prototxt)
-    parsed = read_prototxt(file, "SolverParameter", dialect=net.caffe.dialect if net else dialect)
     if net is None:
-        found = dialect or (parsed.dialect if parsed.reason != NO_EVIDENCE else None)
-        net = _train_net(parsed.message, parsed, found)
-        if net.caffe.dialect != parsed.dialect:
-            parsed = read_prototxt(file, "SolverParameter", dialect=net.caffe.dialect)
-    param, _ = upgrade_solver(parsed.message, parsed.dialect, str(file))
-    return Solver(param, parsed.dialect, net, str(file))
-
-
-def _train_net(param: Any, parsed: Parsed, dialect: str | None) -> CaffeNet:
-    sources = [name for name in ("net", "net_param", "train_net", "train_net_param") if param.HasField(name)]
-    if len(sources) != 1:
-        found = ", ".join(sources) or "no net"
-        raise UsageError(Problem(found, "one of net, net_param, train_net, train_net_param", file=parsed.file))
-    value = getattr(param, sources[0])
-    state: dict[str, Any] = {"stages": tuple(param.train_state.stage), "level": param.train_state.level}
-    if sources[0].endswith("_param"):
-        inner = Parsed(value, parsed.dialect, "as the solver file", parsed.file, [0] * len(value.layer))
-        return load_net(inner, phase="TRAIN", **state)
-    return load_net(net_path(parsed.file, value), phase="TRAIN", dialect=dialect, **state)
-
-
-def net_path(solver: str, named: str) -> Path:
-    """The net file that a solver names."""
-    beside = Path(solver).parent / named
-    return beside if not Path(named).exists() and beside.exists() else Path(named)
+        found = read_solver(solver_prototxt, dialect)
+        return Solver(found.param, found.dialect, found.train.load(), found.file)
+    parsed = read_prototxt(solver_prototxt, "SolverParameter", dialect=net.caffe.dialect)
+    param, _ = upgrade_solver(parsed.message, parsed.dialect, parsed.file)
+    return Solver(param, parsed.dialect, net, parsed.file)

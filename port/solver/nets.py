@@ -1,0 +1,135 @@
+"""The nets that a solver file names, each with its phase, level and stages; Solver::InitTrainNet, InitTestNets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prototxt_gen.errors import Problem, Problems, UsageError
+from prototxt_gen.schema.dialect import NO_EVIDENCE
+from prototxt_gen.schema.text import Parsed, read_prototxt
+from prototxt_gen.schema.upgrade import upgrade_solver
+
+from ..module import CaffeNet
+from ..net import load_net
+from ..netstate import phase_name
+
+TRAIN_FIELDS = ("net", "net_param", "train_net", "train_net_param")
+
+
+@dataclass(frozen=True)
+class NetSource:
+    """A net's definition, the state it is meant for, and where it stands in words."""
+
+    parsed: Parsed
+    phase: str
+    level: int
+    stages: tuple[str, ...]
+    place: str
+
+    def load(self, weights: Any = None, **options: Any) -> CaffeNet:
+        """The net, by the rules of `load_net`."""
+        state: dict[str, Any] = {"phase": self.phase, "level": self.level, "stages": self.stages}
+        return load_net(self.parsed, weights, **state, **options)
+
+
+@dataclass(frozen=True)
+class SolverFile:
+    """A solver file as Caffe reads it, and its training net."""
+
+    file: str
+    param: Any
+    dialect: str
+    reason: str
+    notes: list[str]
+    train: NetSource
+
+    def tests(self) -> list[NetSource]:
+        """The test nets: test_net_param, test_net, then the general net for each test_iter that is left."""
+        param = self.param
+        with Problems(UsageError, self.file) as problems:
+            _check_tests(param, problems)
+        inner = [(f"test_net_param {i}", self._inner(net)) for i, net in enumerate(param.test_net_param)]
+        named = [(f"test_net '{name}'", _read(self.file, name, self.dialect)) for name in param.test_net]
+        definitions = inner + named
+        general = (self.train.place, self.train.parsed)
+        definitions += [general] * (len(param.test_iter) - len(definitions))
+        states = list(param.test_state) or [None] * len(definitions)
+        return [_source(*entry, "TEST", state) for entry, state in zip(definitions, states, strict=True)]
+
+    def _inner(self, net: Any) -> Parsed:
+        return _inner(net, self.dialect, self.file)
+
+
+def read_solver(path: str | Path, dialect: str | None = None) -> SolverFile:
+    """Read a solver file and its training net; raises ParseError, UsageError or NetError with all problems.
+
+    Nets are looked up from the current folder, as Caffe does, then beside the solver file. The dialect is
+    declared, or detected in either file; the solver is read in the net's.
+    """
+    parsed = read_prototxt(path, "SolverParameter", dialect=dialect)
+    found = dialect or (parsed.dialect if parsed.reason != NO_EVIDENCE else None)
+    train = _train(parsed, found)
+    if train.parsed.dialect != parsed.dialect:
+        parsed = read_prototxt(path, "SolverParameter", dialect=train.parsed.dialect)
+    param, notes = upgrade_solver(parsed.message, parsed.dialect, str(path))
+    return SolverFile(str(path), param, train.parsed.dialect, train.parsed.reason, notes, train)
+
+
+def _train(parsed: Parsed, dialect: str | None) -> NetSource:
+    param = parsed.message
+    given = [name for name in TRAIN_FIELDS if param.HasField(name)]
+    if len(given) != 1:
+        found = ", ".join(given) or "no net"
+        raise UsageError(Problem(found, "one of " + ", ".join(TRAIN_FIELDS), file=parsed.file))
+    value = getattr(param, given[0])
+    if given[0].endswith("_param"):
+        net = _inner(value, parsed.dialect, parsed.file)
+    else:
+        net = _read(parsed.file, value, dialect)
+    return _source(given[0], net, "TRAIN", param.train_state if param.HasField("train_state") else None)
+
+
+def _inner(net: Any, dialect: str, file: str) -> Parsed:
+    return Parsed(net, dialect, "as the solver file", file, [0] * len(net.layers or net.layer))
+
+
+def _read(solver: str, named: str, dialect: str | None) -> Parsed:
+    return read_prototxt(net_path(solver, named), dialect=dialect)
+
+
+def net_path(solver: str, named: str) -> Path:
+    """The net file that a solver names."""
+    beside = Path(solver).parent / named
+    return beside if not Path(named).exists() and beside.exists() else Path(named)
+
+
+def _source(place: str, parsed: Parsed, phase: str, state: Any) -> NetSource:
+    """The solver's own state over the net file's, over the phase that is meant."""
+    level, stages = 0, ()
+    for given in (parsed.message.state, state):
+        if given is None:
+            continue
+        phase = phase_name(given.phase) if given.HasField("phase") else phase
+        level = given.level if given.HasField("level") else level
+        stages += tuple(given.stage)
+    return NetSource(parsed, phase, level, stages, place)
+
+
+def _check_tests(param: Any, problems: Problems) -> None:
+    """What Caffe refuses about test nets (Solver::InitTestNets)."""
+    own = len(param.test_net) + len(param.test_net_param)
+    general = param.HasField("net") or param.HasField("net_param")
+    count = len(param.test_iter)
+    if count < own or (count > own and not general):
+        expected = f"{own}, one for each test net" + (", or more" if general else "")
+        problems.add(f"{count} values", expected=expected, field="test_iter")
+    elif len(param.test_state) not in (0, count):
+        problems.add(f"{len(param.test_state)} values", expected=f"{count}, one for each test net", field="test_state")
+    if count and param.test_interval < 1:
+        fix = "set it, or remove test_iter"
+        problems.add(f"{param.test_interval} with test nets", expected="1 or more", fix=fix, field="test_interval")
+    for value in param.test_iter:
+        if value < 1:
+            problems.add(f"{value}", expected="1 or more", field="test_iter")
