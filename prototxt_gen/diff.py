@@ -70,7 +70,8 @@ def compare(a: Any, b: Any, *, by_position: bool = False) -> Difference:
     """The difference of two messages of one kind (NetParameter or SolverParameter).
 
     Layers are matched by name. `by_position` matches them by order, type and settings instead, for nets
-    that name their layers differently; names then do not count, and wiring does through the matched layers.
+    that name their layers differently: names of layers and blobs then do not count, but which layer a bottom
+    comes from does.
     """
     result = Difference(fields=_changes(flatten(a, skip=("layer",)), flatten(b, skip=("layer",))))
     if a.DESCRIPTOR.name == "NetParameter":
@@ -120,12 +121,16 @@ def _compare_layers(a: list[Layer], b: list[Layer], by_position: bool, result: D
     result.only_a = [layer for i, layer in enumerate(a) if i not in matched_a]
     result.only_b = [layer for j, layer in enumerate(b) if j not in matched_b]
     result.moved = _moved([(str(a[i]), j) for i, j in pairs])
-    blobs = _renamed(a, b, pairs) if by_position else {}
+    blobs: dict[str, str] = {}  # by position: a blob of A -> the one that the matched layer makes in B
     for i, j in pairs:
         before = {"type": (a[i].type,), **a[i].fields}
+        after = {"type": (b[j].type,), **b[j].fields}
         if by_position:
-            before |= {key: tuple(blobs.get(blob, blob) for blob in before[key]) for key in WIRING if key in before}
-        changes = _changes(before, {"type": (b[j].type,), **b[j].fields})
+            tops = zip(before.pop("top", ()), after.pop("top", ()), strict=False)
+            if "bottom" in before:
+                before["bottom"] = tuple(blobs.get(blob, blob) for blob in before["bottom"])
+            blobs |= dict(tops)
+        changes = _changes(before, after)
         if changes:
             result.changed[f"{a[i]} = {b[j]}" if by_position and a[i].name != b[j].name else str(a[i])] = changes
         else:
@@ -147,15 +152,6 @@ def _pairs_by_position(a: list[Layer], b: list[Layer]) -> Iterator[tuple[int, in
     for block in matcher.get_matching_blocks():
         for offset in range(block.size):
             yield block.a + offset, block.b + offset
-
-
-def _renamed(a: list[Layer], b: list[Layer], pairs: list[tuple[int, int]]) -> dict[str, str]:
-    """Blobs of A under the names that matched layers give them in B."""
-    names: dict[str, str] = {}
-    for i, j in pairs:
-        tops = zip(a[i].fields.get("top", ()), b[j].fields.get("top", ()), strict=False)
-        names |= dict(tops)
-    return names
 
 
 def _moved(pairs: list[tuple[str, int]]) -> list[str]:

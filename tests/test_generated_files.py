@@ -44,11 +44,15 @@ def written(tmp_path_factory) -> tuple[Path, Path]:
         folders.append(tmp_path_factory.mktemp(f"all{seed}"))
         line = [sys.executable, "-c", WRITE, str(folders[-1]), str(SECONDS)]
         environment = {**os.environ, "PYTHONHASHSEED": seed}
-        children.append(subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        children.append(
+            subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
     for child in children:
         out, err = child.communicate()
         assert child.returncode == 0, f"{out}{err}"
-        assert out.startswith(f"wrote {COUNT} files below ") and "3 profiles, 2 dialects, 5 networks, 3 data sets" in out
+        assert (
+            out.startswith(f"wrote {COUNT} files below ") and "3 profiles, 2 dialects, 5 networks, 3 data sets" in out
+        )
     return folders[0], folders[1]
 
 
@@ -187,7 +191,7 @@ def test_all_files_of_one_network(tmp_path, capsys):
         (
             "--training --network ResNet-101 --gpus 7 --profile release --output DIR",
             [
-                "--profile release is not possible; expected one of: paper, postact, released. Did you mean 'released'?",
+                "--profile release is not possible; expected one of: paper, postact, released. Did you mean",
                 "--gpus 7 is not possible; expected one of: 1, 2, 3, 4, 6, 8, ",
             ],
         ),

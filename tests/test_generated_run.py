@@ -7,7 +7,19 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from generated import CLASSES, NETWORKS, PROFILES, SHAPES, SPATIAL, VARIANTS, batch, miniature, own_steps, settle, step_of
+from generated import (
+    CLASSES,
+    NETWORKS,
+    PROFILES,
+    SHAPES,
+    SPATIAL,
+    VARIANTS,
+    batch,
+    miniature,
+    own_steps,
+    settle,
+    step_of,
+)
 
 import port
 from port.count import measure

@@ -71,7 +71,9 @@ def test_the_arithmetic_stands_above_the_numbers():
     assert "# epoch: 82,783 training images / 96 = 862.3 iterations" in lines
     assert "# stepsize: 10 epochs x 82,783 / 96 = 8,624 iterations at each rate" in lines
     assert "# max_iter: 3 rates (0.001, 0.0001, 1e-05) x 8,624 = 25,872" in lines
-    assert any(line.startswith("# test_iter: 40,504 test images / (12 images x 4 GPUs) = 844 (8 of them") for line in lines)
+    assert any(
+        line.startswith("# test_iter: 40,504 test images / (12 images x 4 GPUs) = 844 (8 of them") for line in lines
+    )
     values = dict(re.findall(r"^(\w+): (\S+)$", text, re.MULTILINE))
     assert (values["stepsize"], values["max_iter"], values["test_iter"]) == ("8624", "25872", "844")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..builder import NetBuilder
 from .config import Main, NetConfig
 from .data import data_layers
-from .training import add_losses, freeze, silence
+from .training import add_losses, check_step, freeze, silence
 
 
 def build_net(config: NetConfig) -> NetBuilder:
@@ -16,6 +16,7 @@ def build_net(config: NetConfig) -> NetBuilder:
         return net
     image, label = data_layers(net, config)
     _body(net, config, image)
+    check_step(net, config, config.step)
     add_losses(net, config, label)
     silence(net, config)
     freeze(net, config.step)

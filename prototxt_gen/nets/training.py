@@ -6,9 +6,25 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..builder import NetBuilder
+from ..errors import Problems, UsageError
 from .config import LOGITS, NetConfig, Step
 
 FIXED = {"lr_mult": 0, "decay_mult": 0}
+
+
+def check_step(net: NetBuilder, config: NetConfig, step: Step) -> None:
+    """Raise UsageError for logits and parts that the step names and the net does not have."""
+    logits = sorted(net.blobs("TRAIN") & set(LOGITS))
+    parts = [part for part in dict.fromkeys(net.parts.values()) if part != "data"]
+    with Problems(UsageError) as problems:
+        for name in config.losses:
+            if name not in logits:
+                found = f"{step.stem} trains on '{name}', which its net does not make"
+                problems.add(found, expected=f"one of: {', '.join(logits)}")
+        for part in step.trained:
+            if part not in parts:
+                found = f"{step.stem} trains the part '{part}', which its net does not have"
+                problems.add(found, expected=f"some of: {', '.join(repr(each) for each in parts)}")
 
 
 def add_losses(net: NetBuilder, config: NetConfig, label: str) -> None:

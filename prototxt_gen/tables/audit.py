@@ -63,7 +63,7 @@ class SubsetCheck:
 
     @property
     def consistent(self) -> bool:
-        return self.recall_top - ROUNDING <= self.recall + ROUNDING
+        return round(self.recall_top - self.recall, 6) <= 2 * ROUNDING
 
 
 def harmonic(precision: float, recall: float) -> float:
