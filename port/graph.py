@@ -231,7 +231,9 @@ class _Builder:
             return None
         phase = phase_name(message.phase) if message.HasField("phase") else self.graph.state.phase
         tops = len(message.top) or (1 if REGISTRY[message.type].kind == "loss" else 0)
-        context = Context(message.name, phase, self.graph.dialect, len(message.bottom), tops, self.faithful_bugs)
+        in_place = any(b == t for b, t in zip(message.bottom, message.top, strict=False))
+        count = len(message.bottom)
+        context = Context(message.name, phase, self.graph.dialect, count, tops, self.faithful_bugs, in_place)
         try:
             return make_layer(message, context)
         except Misfit as misfit:

@@ -92,9 +92,13 @@ class OnnxGraph:
         """Shape of a bottom at the net's own batch size."""
         return self.shapes[value]
 
-    def is_free(self, value: str) -> bool:
-        """Whether a value has an axis that follows the batch."""
-        return bool(self.free.get(value))
+    def follows_batch(self, value: str, axis: int) -> bool:
+        """Whether this axis of a value grows with the batch."""
+        return axis in self.free.get(value, ())
+
+    def extents(self, value: str, *axes: int) -> str:
+        """The extents of some axes when the net runs, as an int64 vector."""
+        return self.op("Gather", self.op("Shape", value), self.constant(axes, np.int64, "axes"), axis=0)
 
     def reshape(self, x: str, target: tuple[int, ...]) -> str:
         """Reshape to numbers (-1: what is left; 0: as it is)."""
@@ -122,7 +126,7 @@ class OnnxGraph:
         """A shape tensor with several axes that follow the batch: multiples of the first input's."""
         source = next(v for v in self.graph.inputs if self.free.get(v.name))
         axis = self.free[source.name][0]
-        batch = self.op("Gather", self.op("Shape", source.name), self.constant([axis], np.int64), axis=0)
+        batch = self.extents(source.name, axis)
         per = source.shape[axis] if source.shape else 1
         parts = []
         for i, dim in enumerate(self.shapes[name]):

@@ -114,8 +114,7 @@ class Power(ElementWise):
 
     def onnx(self, graph, x):
         if self.constant is not None:
-            value = graph.constant(np.array([self.constant], np.float32))
-            return (graph.op("Expand", value, graph.op("Shape", x)),)
+            return (graph.op("Expand", graph.constant(self.constant), graph.op("Shape", x)),)
         if self.scale != 1:
             x = graph.op("Mul", x, graph.constant(self.scale))
         if self.shift != 0:
@@ -138,6 +137,8 @@ class Dropout(ElementWise):
     def top_shapes(self, x):
         if not 0 < self.dropout_ratio < 1:
             raise Misfit(f"dropout_ratio {self.dropout_ratio:g}", "a number between 0 and 1", "dropout_ratio")
+        if self.at.dialect == "srn" and len(x) > 4:
+            raise Misfit(f"an input with {len(x)} axes", "at most 4 in the fork", "bottom")
         return (x,)
 
     def reference(self, blobs, x):

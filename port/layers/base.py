@@ -39,6 +39,11 @@ RULES = ("top_shapes", "reference", "forward", "onnx")
 KINDS = ("computing", "loss", "metric", "data", "host-only")
 
 
+def float32(value: float) -> float:
+    """A field's default as Caffe holds it, and as a written value arrives from the text."""
+    return float(np.float32(value))
+
+
 class Misfit(Exception):
     """A layer's short complaint: what was found, what was expected, in which field, and the way out."""
 
@@ -67,6 +72,7 @@ class Context:
     bottoms: int = 1
     tops: int = 1
     faithful_bugs: bool = False
+    in_place: bool = False
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -80,6 +86,7 @@ class Layer:
     bottom_count: ClassVar[tuple[int, int | None]] = (1, 1)  # least and most; None: any number
     top_count: ClassVar[tuple[int, int | None]] = (1, 1)
     no_gradient: ClassVar[tuple[int, ...]] = ()  # bottoms that never get a gradient
+    never_in_place: ClassVar[tuple[str, ...]] = ()  # dialects that refuse its top to be its bottom
     onnx_note: ClassVar[str] = ""  # what the ONNX form leaves out
     fixed_batch: ClassVar[bool] = False  # its ONNX form holds for one batch size only
 
@@ -167,6 +174,8 @@ def make_layer(message: Any, context: Context) -> Layer:
         raise Misfit(f"the field is not supported for {cls.type}", field=", ".join(sorted(unknown)))
     check_count("bottom", context.bottoms, cls.bottom_count)
     check_count("top", context.tops, cls.top_count)
+    if context.in_place and context.dialect in cls.never_in_place:
+        raise Misfit("the top is the bottom", f"two blobs: {cls.type} does not work in place", "top")
     return cls(at=context, **values)
 
 
@@ -201,6 +210,12 @@ def schema_default(param: str, field: str, dialect: str) -> Any:
 def as_shape(message: Any) -> Shape:
     """A BlobShape message as a tuple."""
     return tuple(int(d) for d in message.dim)
+
+
+def at_least(rank: int, shape: Shape) -> None:
+    """Raise Misfit for a bottom with fewer axes."""
+    if len(shape) < rank:
+        raise Misfit(f"an input with {len(shape)} axes", f"{rank} or more", "bottom")
 
 
 def same_shape(shapes: Iterable[Shape]) -> None:

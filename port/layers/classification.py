@@ -10,10 +10,17 @@ import numpy as np
 import torch
 
 from .base import FLT_MIN, Layer, Misfit, canonical_axis, register, show
-from .losses import Loss, NormalizedLoss
+from .losses import Loss, NormalizedLoss, per_item
 from .softmax import softmax
 
 LOG_THRESHOLD = 1e-20  # Caffe's kLOG_THRESHOLD
+
+
+def one_label_a_location(x, label, axis: int) -> None:
+    """Raise Misfit unless there are as many labels as locations outside the class axis."""
+    locations = prod(x[:axis]) * prod(x[axis + 1 :])
+    if prod(label) != locations:
+        raise Misfit(f"{show(label)} labels for {show(x)}", f"{locations}, one a location", "bottom")
 
 
 def last_axis(x: Any, axis: int) -> Any:
@@ -61,8 +68,7 @@ class _SoftmaxLoss(NormalizedLoss):
     def class_axis(self, x, label) -> int:
         """The axis of the classes; raises Misfit unless there is one label a location."""
         axis = self.axis_of(len(x))
-        if prod(label) != prod(x) // x[axis]:
-            raise Misfit(f"{show(label)} labels for {show(x)}", f"{prod(x) // x[axis]}, one a location", "bottom")
+        one_label_a_location(x, label, axis)
         return axis
 
     def divide(self, total, full, valid, batch, at_least_one):
@@ -84,10 +90,15 @@ class _SoftmaxLoss(NormalizedLoss):
 
     floor = LOG_THRESHOLD
 
-    def onnx_labels(self, graph, label, axis_count: int):
+    @property
+    def ignores_nothing(self) -> bool:
+        """Whether ignore_label has no effect."""
+        return False
+
+    def onnx_labels(self, graph, label):
         """Flat labels as int64 (ignored ones made 0) and a float 1 where they count (None: all count)."""
         flat = graph.op("Cast", graph.reshape(label, (-1,)), to=7)
-        if self.ignore_label is None:
+        if self.ignore_label is None or self.ignores_nothing:
             return flat, None
         same = graph.op("Equal", flat, graph.constant(self.ignore_label, np.int64))
         flat = graph.op("Where", same, graph.constant(0, np.int64), flat)
@@ -134,6 +145,7 @@ class SoftmaxWithLoss(_SoftmaxLoss):
 
     def top_shapes(self, x, label):
         self.class_axis(x, label)
+        super().top_shapes(x, label)
         return ((), x)[: self.at.tops]
 
     def reference(self, blobs, x, label):
@@ -157,7 +169,7 @@ class SoftmaxWithLoss(_SoftmaxLoss):
     def onnx(self, graph, x, label):
         axis = self.class_axis(graph.shape(x), graph.shape(label))
         p = graph.op("Softmax", x, axis=axis)
-        flat, kept = self.onnx_labels(graph, label, axis)
+        flat, kept = self.onnx_labels(graph, label)
         column = graph.op("Unsqueeze", flat, graph.constant([1], np.int64))
         picked = graph.op("GatherElements", self.onnx_rows(graph, p, axis), column, axis=1)
         picked = graph.reshape(graph.op("Max", picked, graph.constant(FLT_MIN)), (-1,))
@@ -180,13 +192,23 @@ class InfogainLoss(_SoftmaxLoss):
     source: str = ""
     axis: int = 1
 
+    @property
+    def ignores_nothing(self) -> bool:
+        """The fork reads no ignore_label here."""
+        return self.at.dialect == "srn"
+
     def axis_of(self, rank):
         return canonical_axis(self.axis, rank)
 
     def top_shapes(self, x, label, *matrix):
+        super().top_shapes(x, label)
+        if self.at.dialect == "srn":
+            self.one_label_an_item(x, label)
+            if self.at.tops == 2:
+                raise Misfit("a second top", "one in the fork", "top")
+        elif self.normalize is not None:
+            raise Misfit("the field", "normalization", "normalize")
         classes = prod(x[1:]) if self.at.dialect == "srn" else x[self.class_axis(x, label)]
-        if self.at.dialect == "srn" and self.at.tops == 2:
-            raise Misfit("a second top", "one in the fork", "top")
         if matrix and prod(matrix[0]) != classes * classes:
             raise Misfit(f"a matrix of {show(matrix[0])}", f"{classes} x {classes}", "bottom")
         if not matrix:
@@ -223,7 +245,7 @@ class InfogainLoss(_SoftmaxLoss):
         axis, h = self.parts(x, matrix)
         flat = label.reshape(-1).astype(int)
         if axis is None:
-            p = np.maximum(x.reshape(len(x), -1), LOG_THRESHOLD)
+            p = np.maximum(per_item(x), LOG_THRESHOLD)
             return (np.asarray(-(h[flat] * np.log(p)).sum() / len(x)),)
         p, kept = softmax(x, axis), self.kept(flat)
         rows = np.log(np.maximum(last_axis(p, axis), LOG_THRESHOLD))
@@ -236,7 +258,7 @@ class InfogainLoss(_SoftmaxLoss):
         h = torch.as_tensor(h).to(x)
         flat = label.detach().reshape(-1).long()
         if axis is None:
-            return (_ProbabilityLoss.apply(x.flatten(1), h[flat]) / len(x),)
+            return (_ProbabilityLoss.apply(per_item(x), h[flat]) / len(x),)
         target = h[torch.where(self.kept(flat), flat, 0)]
         loss = self.weighted(last_axis(x, axis), flat, target, x, axis)
         return (loss,) if self.at.tops == 1 else (loss, torch.softmax(x, axis))
@@ -246,7 +268,7 @@ class InfogainLoss(_SoftmaxLoss):
         axis = 1 if srn else self.axis_of(len(shape))
         classes = prod(shape[1:]) if srn else shape[axis]
         h = graph.reshape(matrix[0], (classes, classes)) if matrix else graph.constant(self.matrix_file(classes))
-        flat, kept = self.onnx_labels(graph, label, axis)
+        flat, kept = self.onnx_labels(graph, label)
         p = x if srn else graph.op("Softmax", x, axis=axis)
         rows = graph.op("Flatten", p, axis=1) if srn else self.onnx_rows(graph, p, axis)
         logs = graph.op("Log", graph.op("Max", rows, graph.constant(LOG_THRESHOLD)))
@@ -262,12 +284,17 @@ class MultinomialLogisticLoss(Loss):
 
     type = "MultinomialLogisticLoss"
 
+    def top_shapes(self, x, label):
+        shapes = super().top_shapes(x, label)
+        self.one_label_an_item(x, label)
+        return shapes
+
     def reference(self, blobs, x, label):
-        p = x.reshape(len(x), -1)[np.arange(len(x)), label.reshape(-1).astype(int)]
+        p = per_item(x)[np.arange(len(x)), label.reshape(-1).astype(int)]
         return (np.asarray(-np.log(np.maximum(p, LOG_THRESHOLD)).mean()),)
 
     def forward(self, module, x, label):
-        rows = x.flatten(1)
+        rows = per_item(x)
         target = torch.zeros_like(rows).scatter_(1, label.detach().reshape(-1, 1).long(), 1.0)
         return (_ProbabilityLoss.apply(rows, target) / len(x),)
 
@@ -295,8 +322,7 @@ class Accuracy(Layer):
 
     def top_shapes(self, x, label):
         axis = canonical_axis(self.axis, len(x))
-        if prod(label) != prod(x) // x[axis]:
-            raise Misfit(f"{show(label)} labels for {show(x)}", f"{prod(x) // x[axis]}, one a location", "bottom")
+        one_label_a_location(x, label, axis)
         if not 1 <= self.top_k <= x[axis]:
             raise Misfit(f"top_k {self.top_k} of {x[axis]} classes", f"1 to {x[axis]}", "top_k")
         if self.at.dialect == "srn" and self.at.tops == 2:

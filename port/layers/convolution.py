@@ -50,7 +50,8 @@ class Convolving(Layer):
         """kernel, stride, pad and dilation, one number per spatial axis."""
         kernel = per_axis("kernel_size", self.kernel_size, self.kernel_h, self.kernel_w, axes, None if axes else 1)
         stride = per_axis("stride", self.stride, self.stride_h, self.stride_w, axes, 1)
-        pad = per_axis("pad", self.pad, self.pad_h, self.pad_w, axes, 0)
+        # BVLC reads a missing pad_h or pad_w as 0; the fork wants both
+        pad = per_axis("pad", self.pad, self.pad_h, self.pad_w, axes, 0, alone=self.at.dialect == "bvlc")
         dilation = per_axis("dilation", self.dilation, None, None, axes, 1)
         require("kernel_size", kernel, 1)
         require("stride", stride, 1)

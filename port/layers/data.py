@@ -224,12 +224,20 @@ class DummyData(Layer):
     width: tuple[int, ...] = ()
 
     def top_shapes(self):
-        old = list(zip(self.num, self.channels, self.height, self.width, strict=False))
-        shapes = [as_shape(s) for s in self.shape] or old
-        for what, count in (("shapes", len(shapes)), ("fillers", len(self.data_filler) or 1)):
-            if count not in (1, self.at.tops):
-                raise Misfit(f"{count} {what} for {self.at.tops} tops", "one for all, or one each", "dummy_data_param")
-        return tuple(shapes * self.at.tops if len(shapes) == 1 else shapes)
+        old = {name: getattr(self, name) for name in ("num", "channels", "height", "width")}
+        if any(old.values()) and self.shape:
+            raise Misfit("both shape and num, channels, height, width", "one of the two forms", "shape")
+        shapes = old if any(old.values()) else {"shape": self.shape}
+        for name, values in {**shapes, "data_filler": self.data_filler or (0,)}.items():
+            if len(values) not in (1, self.at.tops):
+                raise Misfit(f"{len(values)} for {self.at.tops} tops", "one for all, or one each", name)
+        if self.shape:
+            return tuple(map(as_shape, self._each(self.shape)))
+        return tuple(zip(*map(self._each, old.values()), strict=True))
+
+    def _each(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """One value for each top."""
+        return values * self.at.tops if len(values) == 1 else values
 
     def filler(self, index: int) -> Any:
         """The filler of a top, 0 where none is given."""

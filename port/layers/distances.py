@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from .base import Misfit, register, show
-from .losses import Loss
+from .losses import Loss, per_item
 
 
 @register
@@ -43,15 +43,20 @@ class HingeLoss(Loss):
 
     norm: str = "L1"
 
+    def top_shapes(self, x, label):
+        shapes = super().top_shapes(x, label)
+        self.one_label_an_item(x, label)
+        return shapes
+
     def reference(self, blobs, x, label):
-        rows = x.reshape(len(x), -1)
+        rows = per_item(x)
         sign = np.ones(rows.shape)
         sign[np.arange(len(x)), label.reshape(-1).astype(int)] = -1
         margin = np.maximum(0, 1 + sign * rows)
         return (np.asarray((margin if self.norm == "L1" else margin**2).sum() / len(x)),)
 
     def forward(self, module, x, label):
-        rows = x.flatten(1)
+        rows = per_item(x)
         sign = torch.ones_like(rows).scatter_(1, label.detach().reshape(-1, 1).long(), -1.0)
         margin = torch.relu(1 + sign * rows)
         return ((margin if self.norm == "L1" else margin.square()).sum() / len(x),)
@@ -102,12 +107,13 @@ class ContrastiveLoss(Loss):
     legacy_version: bool = False
 
     def top_shapes(self, a, b, similar):
+        shapes = super().top_shapes(a, b, similar)
         if prod(a) != prod(b) or prod(similar) != a[0] or prod(a[2:]) != 1:
             raise Misfit(", ".join(map(show, (a, b, similar))), "N x C twice, and N labels", "bottom")
-        return super().top_shapes(a, b, similar)
+        return shapes
 
     def reference(self, blobs, a, b, similar):
-        square = ((a - b).reshape(len(a), -1) ** 2).sum(1)
+        square = ((per_item(a) - per_item(b)) ** 2).sum(1)
         far = (
             np.maximum(self.margin - square, 0)
             if self.legacy_version
@@ -117,10 +123,10 @@ class ContrastiveLoss(Loss):
 
     def forward(self, module, a, b, similar):
         same = similar.detach().reshape(-1) != 0
-        return (_Contrastive.apply(a.flatten(1), b.flatten(1), same, self.margin, self.legacy_version),)
+        return (_Contrastive.apply(per_item(a), per_item(b), same, self.margin, self.legacy_version),)
 
     def onnx(self, graph, a, b, similar):
-        difference = graph.op("Flatten", graph.op("Sub", a, b), axis=1)
+        difference = graph.op("Sub", *(graph.op("Flatten", side, axis=1) for side in (a, b)))
         square = graph.reduce("ReduceSumSquare", difference, (1,))
         reached = square if self.legacy_version else graph.op("Sqrt", square)
         far = graph.op("Relu", graph.op("Sub", graph.constant(self.margin), reached))

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .base import Layer, Misfit, register
+from .base import Layer, Misfit, at_least, float32, register
 
 
 @register
@@ -106,7 +106,7 @@ class MVN(Layer):
 
     normalize_variance: bool = True
     across_channels: bool = False
-    eps: float = float(np.float32(1e-9))
+    eps: float = float32(1e-9)
 
     def top_shapes(self, x):
         if len(x) > 4:
@@ -152,6 +152,7 @@ class Normalize(Layer):
     type = "Normalize"
 
     def top_shapes(self, x):
+        at_least(1, x)
         if len(x) > 4:
             raise Misfit(f"an input with {len(x)} axes", "at most 4: N, C, H, W", "bottom")
         return (x,)

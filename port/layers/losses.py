@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from .base import Layer, Misfit, register, show
+from .base import Layer, Misfit, at_least, register, show
+
+
+def per_item(x: Any) -> Any:
+    """An array or tensor as items x values."""
+    return x.reshape(x.shape[0], prod(x.shape[1:]))
 
 
 class Loss(Layer):
@@ -19,9 +24,16 @@ class Loss(Layer):
     no_gradient: ClassVar[tuple[int, ...]] = (1,)
 
     def top_shapes(self, *bottoms):
-        if bottoms[0][:1] != bottoms[1][:1]:
+        for bottom in bottoms[:2]:
+            at_least(1, bottom)
+        if bottoms[0][0] != bottoms[1][0]:
             raise Misfit(f"{show(bottoms[0])} and {show(bottoms[1])}", "equal extents of axis 0", "bottom")
         return ((),) * self.at.tops
+
+    def one_label_an_item(self, x, label):
+        """Raise Misfit unless there are as many labels as items."""
+        if prod(label) != x[0]:
+            raise Misfit(f"{show(label)} labels for {show(x)}", f"{x[0]}, one an item", "bottom")
 
 
 class NormalizedLoss(Loss):

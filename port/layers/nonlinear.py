@@ -37,6 +37,7 @@ class AbsVal(ElementWise):
     """Absolute value; gradient 0 at 0; semantics 1.13 (absval_layer)."""
 
     type = "AbsVal"
+    never_in_place = ("bvlc", "srn")
 
     def reference(self, blobs, x):
         return (np.abs(x),)

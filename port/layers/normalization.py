@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .base import BlobSpec, Layer, Misfit, register
+from .base import BlobSpec, Layer, Misfit, float32, register
 
 
 def _per_channel(values: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -24,10 +24,11 @@ def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _normalised(x, weight, bias, eps: float):
     """Batch-normalised x with its mean and unbiased variance (biased where a channel has one value)."""
-    mean, variance = x.new_empty(x.shape[1]), x.new_empty(x.shape[1])
-    y = torch.batch_norm(x, weight, bias, mean.zero_(), variance.zero_(), True, 1.0, eps, False)
-    if x.numel() == x.shape[1]:
-        variance.zero_()  # torch divides by m - 1 = 0
+    mean, variance = x.new_zeros(x.shape[1]), x.new_zeros(x.shape[1])
+    if x.numel() == x.shape[1]:  # each value is its own mean: exactly 0, where torch rounds and divides by m - 1
+        y = torch.batch_norm(x - x, weight, bias, None, None, True, 0.0, eps, False)
+        return y, x.detach().reshape(-1), variance
+    y = torch.batch_norm(x, weight, bias, mean, variance, True, 1.0, eps, False)
     return y, mean, variance
 
 
@@ -47,8 +48,8 @@ class BatchNorm(Layer):
     param = ("batch_norm_param",)
 
     use_global_stats: bool | None = None
-    moving_average_fraction: float = 0.999
-    eps: float = 1e-5
+    moving_average_fraction: float = float32(0.999)
+    eps: float = float32(1e-5)
 
     @property
     def stored(self) -> bool:
@@ -131,8 +132,8 @@ class BN(Layer):
 
     slope_filler: Any = 0.0
     bias_filler: Any = 0.0
-    momentum: float = 0.9
-    eps: float = 1e-5
+    momentum: float = float32(0.9)
+    eps: float = float32(1e-5)
     frozen: bool = False
     engine: str = "DEFAULT"
 

@@ -34,13 +34,13 @@ class Pooling(Layer):
     top_count = (1, 2)
 
     pool: str = "MAX"
-    pad: int | None = 0
-    pad_h: int | None = 0
-    pad_w: int | None = 0
+    pad: int | None = None
+    pad_h: int | None = None
+    pad_w: int | None = None
     kernel_size: int | None = None
     kernel_h: int | None = None
     kernel_w: int | None = None
-    stride: int | None = 1
+    stride: int | None = None
     stride_h: int | None = None
     stride_w: int | None = None
     engine: str = "DEFAULT"
@@ -51,15 +51,18 @@ class Pooling(Layer):
         """kernel, stride, pad and output extents for an input shape; raises Misfit as Caffe's CHECKs do."""
         if len(x) != 4:
             raise Misfit(f"an input with {len(x)} axes", "4 axes: N, C, H, W", "bottom")
-        stride = per_axis("stride", self.stride if self.stride_h is None else (), self.stride_h, self.stride_w, 2, 1)
-        pad = (self.pad_h or self.pad or 0, self.pad_w or self.pad or 0)
+        stride = per_axis("stride", self.stride, self.stride_h, self.stride_w, 2, 1)
+        pad = per_axis("pad", self.pad, self.pad_h, self.pad_w, 2, 0)
         given = self.kernel_size is not None or self.kernel_h is not None or self.kernel_w is not None
         if self.global_pooling:
             if given or any(pad) or stride != (1, 1):
                 raise Misfit("global_pooling with a kernel, a pad or a stride", "none of them", "global_pooling")
             kernel = tuple(x[2:])
         else:
-            kernel = per_axis("kernel_size", self.kernel_size, self.kernel_h, self.kernel_w, 2, None)
+            sides = (self.kernel_h, self.kernel_w)
+            if self.kernel_size is not None and None in sides:
+                sides = (None, None)  # beside kernel_size Caffe ignores one of the two, and refuses both
+            kernel = per_axis("kernel_size", self.kernel_size, *sides, 2, None)
         require("kernel_size", kernel, 1)
         require("stride", stride, 1)
         if any(p >= k for p, k in zip(pad, kernel, strict=True)):
@@ -138,8 +141,8 @@ class Pooling(Layer):
         y, index = F.max_pool2d(cells, kernel, stride, return_indices=True)
         width = cells.shape[3]
         row, column = index // width - pad[0], index % width - pad[1]
-        inside = (row >= 0) & (row < x.shape[2]) & (column >= 0) & (column < x.shape[3])
-        return y, torch.where(inside, row * x.shape[3] + column, -1).to(x.dtype)
+        # -1 where nothing won: no cell of the map, or nothing but NaN and -inf
+        return y, torch.where(y > -FLT_MAX, row * x.shape[3] + column, -1).to(x.dtype)
 
     def _stochastic(self, x, kernel, stride):
         ends = self.ends(tuple(x.shape))
@@ -161,17 +164,26 @@ class Pooling(Layer):
         if self.pool == "AVE":
             if kernel == shape[2:] and not any((*pad, *ends)):
                 return (graph.op("GlobalAveragePool", x),)
-            x = graph.pad(x, (0, 0, *pad), (0, 0, *ends), 0.0)
-            y = graph.op("AveragePool", x, kernel_shape=kernel, strides=stride)
-            with np.errstate(divide="ignore"):
-                factor = prod(kernel) / self.divisor(shape)
-            if (factor == 1).all():
-                return (y,)
-            return (graph.op("Mul", y, graph.constant(factor)),)
+            return (self._average_onnx(graph, x, kernel, stride, pad, ends),)
         native = self.at.tops == 1 and all(e < k for e, k in zip(ends, kernel, strict=True))
         if not native:  # a window with no cell of the image, or a mask counted in image coordinates
             return self._max_onnx(graph, x, kernel, stride, pad, ends)
         return (graph.op("MaxPool", x, kernel_shape=kernel, strides=stride, pads=(*pad, *ends)),)
+
+    def _average_onnx(self, graph, x, kernel, stride, pad, ends):
+        shape = graph.shape(x)
+        # a stride above the kernel can leave a last window without any cell: 0, or 0 / 0
+        empty = tuple(int(e >= k) for e, k in zip(ends, kernel, strict=True))
+        ends = tuple(0 if none else e for none, e in zip(empty, ends, strict=True))
+        x = graph.pad(x, (0, 0, *pad), (0, 0, *ends), 0.0)
+        y = graph.op("AveragePool", x, kernel_shape=kernel, strides=stride)
+        y = graph.pad(y, (0,) * 4, (0, 0, *empty), 0.0)
+        with np.errstate(divide="ignore"):
+            factor = prod(kernel) / self.divisor(shape)
+        if not np.isfinite(factor).all():
+            y = graph.op("Add", y, graph.constant(np.where(np.isfinite(factor), 0, np.nan)))
+        factor = np.where(np.isfinite(factor), factor, 1)
+        return y if (factor == 1).all() else graph.op("Mul", y, graph.constant(factor))
 
     def _max_onnx(self, graph, x, kernel, stride, pad, ends):
         cells = graph.pad(x, (0, 0, *pad), (0, 0, *ends), -FLT_MAX)
@@ -179,21 +191,13 @@ class Pooling(Layer):
             return (graph.op("MaxPool", cells, kernel_shape=kernel, strides=stride),)
         y, flat = graph.op("MaxPool", cells, kernel_shape=kernel, strides=stride, outputs=2)
         _, _, high, wide = graph.shape(x)
-        padded_wide = wide + pad[1] + ends[1]
-        plane = (high + pad[0] + ends[0]) * padded_wide
-        flat = graph.op("Mod", flat, graph.constant(plane, np.int64))  # ONNX counts through all planes
-        row = graph.op(
-            "Sub",
-            graph.op("Div", flat, graph.constant(padded_wide, np.int64)),
-            graph.constant(pad[0], np.int64),
-        )
-        column = graph.op(
-            "Sub",
-            graph.op("Mod", flat, graph.constant(padded_wide, np.int64)),
-            graph.constant(pad[1], np.int64),
-        )
-        index = graph.op("Add", graph.op("Mul", row, graph.constant(wide, np.int64)), column)
-        return y, graph.op("Cast", index, to=1)
+        width = wide + pad[1] + ends[1]
+        plane = (high + pad[0] + ends[0]) * width
+        # where a cell of the padded plane stands in the map: -1 in the padding, as for a window without cells
+        place = np.full((plane // width, width), -1.0)
+        place[pad[0] : pad[0] + high, pad[1] : pad[1] + wide] = np.arange(high * wide).reshape(high, wide)
+        cell = graph.op("Mod", flat, graph.constant(plane, np.int64))  # ONNX counts through all planes
+        return y, graph.op("Gather", graph.constant(place.reshape(-1)), cell, axis=0)
 
     def _stochastic_onnx(self, graph, x, kernel, stride, ends):
         if self.train:

@@ -48,10 +48,11 @@ class Recurrent(Layer):
             raise Misfit(found, f"{2 + exposed} or {3 + exposed} bottoms and {1 + exposed} tops", "bottom")
         if len(x) < 3 or tuple(cont) != tuple(x[:2]):
             raise Misfit(f"{show(x)} and {show(cont)}", "T x N x ..., and T x N markers", "bottom")
-        wanted = [(x[1],)] * static + [(1, x[1], self.num_output)] * exposed
-        for found, shape in zip(rest, wanted, strict=True):
-            if tuple(found[: len(shape)]) != shape:
-                raise Misfit(f"a bottom of {show(found)}", show(shape), "bottom")
+        if static and rest[0][:1] != x[1:2]:
+            raise Misfit(f"a static input of {show(rest[0])}", f"{x[1]} x ...", "bottom")
+        for state in rest[static:]:
+            if state != (1, x[1], self.num_output):
+                raise Misfit(f"a state of {show(state)}", show((1, x[1], self.num_output)), "bottom")
         return bool(static)
 
     def top_shapes(self, x, cont, *rest):

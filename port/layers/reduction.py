@@ -28,7 +28,7 @@ class Reduction(Layer):
                 "SUM, ASUM, SUMSQ or MEAN (the fork's Reduction aborts on TOPK)",
                 "operation",
             )
-        return (x[: canonical_axis(self.axis, len(x))] if x else x,)
+        return (x[: canonical_axis(self.axis, len(x))],)
 
     def reference(self, blobs, x):
         rows = x.reshape(*self.top_shapes(x.shape)[0], -1)

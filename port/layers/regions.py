@@ -74,6 +74,9 @@ class ROIPooling(Layer):
         return (torch.stack(tops),)
 
     def onnx(self, graph, x, rois):
+        if graph.opset > 21:
+            wanted = "opset 21 or lower: ONNX Runtime has no newer MaxRoiPool"
+            raise Misfit(f"ROIPooling in opset {graph.opset}", wanted, "type")
         rows = graph.reshape(rois, (-1, 5))
         size = (self.pooled_h, self.pooled_w)
         return (graph.op("MaxRoiPool", x, rows, pooled_shape=size, spatial_scale=self.spatial_scale),)
@@ -98,6 +101,8 @@ class SPP(Layer):
             raise Misfit("pyramid_height 1", "2 or more in the fork", "pyramid_height")
         if len(x) != 4:
             raise Misfit(f"an input with {len(x)} axes", "4 axes: N, C, H, W", "bottom")
+        if 2 ** min(self.pyramid_height - 1, 32) > 2 * max(x[2:]):  # no level as fine has a pad below its kernel
+            raise Misfit(f"pyramid_height {self.pyramid_height} on {show(x)}", "fewer levels", "pyramid_height")
         return [self._level(2**level, *x[2:]) for level in range(self.pyramid_height)]
 
     def _level(self, bins: int, high: int, wide: int) -> Pooling:

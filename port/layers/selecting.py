@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .base import BlobSpec, Layer, Misfit, as_shape, canonical_axis, register, show
+from .base import BlobSpec, Layer, Misfit, as_shape, at_least, canonical_axis, register, show
 
 
 @register
@@ -85,10 +85,11 @@ class Crop(Layer):
     def onnx(self, graph, x, like):
         axis, starts, ends = self.window(graph.shape(x), graph.shape(like))
         axes = range(axis, axis + len(starts))
-        kept = [(s, e, a) for s, e, a in zip(starts, ends, axes, strict=True) if a or not graph.is_free(like)]
-        if not kept:
-            return (graph.op("Identity", x),)
-        return (graph.slice(x, *zip(*kept, strict=True)),)
+        if any(graph.follows_batch(like, a) for a in axes):  # then the ends are known only when it runs
+            end = graph.op("Add", graph.extents(like, *axes), graph.constant(starts, np.int64))
+        else:
+            end = graph.constant(ends, np.int64)
+        return (graph.op("Slice", x, graph.constant(starts, np.int64), end, graph.constant(list(axes), np.int64)),)
 
 
 @register
@@ -103,6 +104,8 @@ class Filter(Layer):
         *data, selector = bottoms
         if self.at.tops != len(data):
             raise Misfit(f"{len(data)} blobs to filter and {self.at.tops} tops", "one top for each", "top")
+        for bottom in bottoms:
+            at_least(1, bottom)
         if prod(selector) != selector[0] or any(x[0] != selector[0] for x in data):
             raise Misfit(", ".join(map(show, bottoms)), "a selector with one value an item, as many items", "bottom")
         return tuple(data)  # how many survive is known only when it runs
@@ -132,6 +135,7 @@ class BatchReindex(Layer):
     no_gradient = (1,)
 
     def top_shapes(self, x, index):
+        at_least(1, x)
         if len(index) != 1:
             raise Misfit(f"an index of {len(index)} axes", "1", "bottom")
         return ((*index, *x[1:]),)
@@ -196,6 +200,7 @@ class ArgMax(Layer):
     axis: int | None = None
 
     def top_shapes(self, x):
+        at_least(1, x)
         count = x[canonical_axis(self.axis, len(x))] if self.axis is not None else prod(x[1:])
         if not 1 <= self.top_k <= count:
             raise Misfit(f"top_k {self.top_k} of {count} values", f"1 to {count}", "top_k")
@@ -234,11 +239,11 @@ class ArgMax(Layer):
         shape = graph.shape(x)
         rows = x if self.axis is not None else graph.op("Flatten", x, axis=1)
         axis = canonical_axis(self.axis, len(shape)) if self.axis is not None else 1
-        extent = shape[axis] if self.axis is not None else prod(shape[1:])
         # ONNX prefers the lower index of two equal values, so the axis is reversed first
-        turned = graph.slice(rows, [extent - 1], [-extent - 1], [axis], [-1])
+        turned = graph.slice(rows, [-1], [np.iinfo(np.int64).min], [axis], [-1])
         values, order = graph.op("TopK", turned, graph.constant([self.top_k], np.int64), axis=axis, outputs=2)
-        index = graph.op("Cast", graph.op("Sub", graph.constant(extent - 1, np.int64), order), to=1)
+        last = graph.op("Sub", graph.extents(rows, axis), graph.constant([1], np.int64))
+        index = graph.op("Cast", graph.op("Sub", last, order), to=1)
         if self.axis is not None:
             return (values if self.out_max_val else index,)
         parts = [graph.like_top(index, 0)] if not self.out_max_val else []

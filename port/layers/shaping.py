@@ -18,6 +18,7 @@ class Reshape(Layer):
 
     type = "Reshape"
     param = ("reshape_param",)
+    never_in_place = ("bvlc",)
 
     shape: Any = None
     axis: int = 0
@@ -62,6 +63,7 @@ class Flatten(Layer):
 
     type = "Flatten"
     param = ("flatten_param",)
+    never_in_place = ("bvlc",)
 
     axis: int = 1
     end_axis: int = -1
@@ -85,14 +87,16 @@ class Flatten(Layer):
 class _Joining(Layer):
     """What Concat and Slice share: `axis`, or its deprecated unsigned twin."""
 
-    axis: int = 1
+    axis: int | None = None
     legacy: ClassVar[str] = ""  # name of the deprecated field
 
     def along(self, rank: int) -> int:
         old = getattr(self, self.legacy)
-        if old != 1 and self.axis != 1:
+        if old is not None and self.axis is not None:
             raise Misfit(f"both axis and {self.legacy}", "one of them", "axis")
-        return canonical_axis(self.axis if old == 1 else old, rank)
+        if old is not None:
+            return canonical_axis(old, rank, self.legacy)
+        return canonical_axis(1 if self.axis is None else self.axis, rank)
 
 
 class _SkippingConcat(torch.autograd.Function):
@@ -125,7 +129,7 @@ class Concat(_Joining):
     bottom_count = (1, None)
     legacy = "concat_dim"
 
-    concat_dim: int = 1
+    concat_dim: int | None = None
 
     def top_shapes(self, *bottoms):
         if self.at.dialect == "srn" and len(bottoms) < 2:
@@ -159,7 +163,7 @@ class Slice(_Joining):
     legacy = "slice_dim"
 
     slice_point: tuple[int, ...] = ()
-    slice_dim: int = 1
+    slice_dim: int | None = None
 
     def parts(self, x) -> tuple[int, tuple[int, ...]]:
         """Axis and extent of every top along it."""
@@ -194,6 +198,9 @@ class Slice(_Joining):
         axis, sizes = self.parts(graph.shape(x))
         if len(sizes) == 1:
             return (x,)
+        if graph.follows_batch(x, axis):  # equal parts of whatever extent there is
+            count = {"num_outputs": len(sizes)} if graph.opset >= 18 else {}
+            return graph.op("Split", x, axis=axis, outputs=len(sizes), **count)
         return graph.op("Split", x, graph.constant(sizes, np.int64), axis=axis, outputs=len(sizes))
 
 
@@ -202,6 +209,7 @@ class Split(Layer):
     """Copies of one blob; their gradients add up; semantics 1.16 (split_layer)."""
 
     type = "Split"
+    never_in_place = ("bvlc", "srn")
     top_count = (1, None)
 
     def top_shapes(self, x):

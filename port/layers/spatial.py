@@ -18,8 +18,13 @@ def _many(value: Any) -> tuple[int, ...]:
     return (value,) if isinstance(value, int) else tuple(value)
 
 
-def per_axis(name: str, value: Any, h: int | None, w: int | None, axes: int, default: int | None) -> tuple[int, ...]:
-    """One number per spatial axis from `name` or `name_h` and `name_w` (Caffe: base_conv_layer, LayerSetUp)."""
+def per_axis(
+    name: str, value: Any, h: int | None, w: int | None, axes: int, default: int | None, alone: bool = False
+) -> tuple[int, ...]:
+    """One number per spatial axis from `name` or `name_h` and `name_w` (Caffe: base_conv_layer, LayerSetUp).
+
+    `alone`: one of the two may be missing, which makes it 0.
+    """
     values = _many(value)
     if h is not None or w is not None:
         if values:
@@ -27,7 +32,7 @@ def per_axis(name: str, value: Any, h: int | None, w: int | None, axes: int, def
         if axes != 2:
             raise Misfit(f"a form for height and width on {axes} spatial axes", f"{name}", name)
         if h is None or w is None:
-            if name != "pad":  # Caffe reads the missing one as 0, which only a pad survives
+            if not alone:
                 raise Misfit(f"only one of the height and width forms of {name}", "both", name)
             h, w = h or 0, w or 0
         return (h, w)
