@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import cache
+from itertools import islice
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,6 +18,7 @@ from generated import (
     SPATIAL,
     VARIANTS,
     batch,
+    builder,
     miniature,
     own_steps,
     settle,
@@ -22,7 +26,9 @@ from generated import (
 )
 
 import port
+from port.__main__ import main
 from port.count import measure
+from port.data import open_data
 from port.net import param_arrays
 from prototxt_gen.measure import Request
 from prototxt_gen.nets import at_step, configure
@@ -131,9 +137,42 @@ def test_each_step_loads_the_one_before(network, profile, dialect, tmp_path):
 @cache
 def parts_of(network: str, profile: str, dialect: str, step: int) -> dict[str, str]:
     """Layer -> part of a train_val net."""
-    from generated import builder
+    return builder(network, profile, dialect, step, classes=CLASSES).parts
 
-    return builder(network, profile, dialect, step).parts
+
+def test_the_data_layers_read_what_the_header_says(tmp_path, monkeypatch):
+    """Databases made as the header tells, at the place it names: images and labels in step, cropped, less the mean."""
+    monkeypatch.chdir(tmp_path)
+    greys = [10, 60, 110, 160, 210]
+    (tmp_path / "images").mkdir()
+    for i, grey in enumerate(greys):
+        cv2.imwrite(f"images/{i}.png", np.full((40 + i, 70, 3), grey, np.uint8))
+    (tmp_path / "list.txt").write_text("".join(f"{i}.png 1\n" for i in range(5)))
+    np.savetxt("labels.txt", np.eye(5), fmt="%d")
+    text = net_text("ResNet-SRN", dialect="srn", step=2, classes=CLASSES, width_divisor=64, gpus=48)
+    words = "python -m port lmdb create --resize 256x256 --shuffle SEED --labels FILE"
+    assert words in text.partition("name:")[0].replace("\n#  ", "")
+    for split in ("train", "test"):
+        place = f"datasets/coco/coco_{split}"
+        options = ["--images", "list.txt", "--root", "images", "--output", f"{place}_image_lmdb"]
+        options += ["--label-output", f"{place}_label_lmdb"]
+        line = shlex.split(words.replace("SEED", "3").replace("FILE", "labels.txt"))[3:]
+        assert main([*line, *options]) == 0
+    (tmp_path / "net.prototxt").write_text(text)
+    net = port.load_net("net.prototxt", phase="TRAIN")
+    assert {value.blob: value.shape for value in net.caffe.inputs} == {"data": (2, 3, 224, 224), "label": (2, 5, 1, 1)}
+    images, labels = (open_data(net.caffe.node(name).message, "TRAIN", "srn", seed=4) for name in ("data", "label"))
+    seen = set()
+    for image, label in islice(zip(images.batches(), labels.batches(), strict=True), 6):
+        for pixels, row in zip(image["data"], label["label"], strict=True):
+            (which,) = np.flatnonzero(row)
+            seen.add(which)
+            # blue, green, red; one grey stays itself under every crop, scale and flip
+            assert [np.unique(channel).tolist() for channel in pixels] == [[greys[which] - m] for m in (104, 117, 123)]
+    assert seen == set(range(5))
+    candidates = [probability for _, probability in images.candidates(0)]
+    assert len(candidates) == 25 * 5 * 2, "pairs of width and height; corners and centre; mirrored or not"
+    assert set(candidates) == {1 / 250}
 
 
 # Full size: shapes only
