@@ -33,12 +33,12 @@ class Thing:
     variant: int = 0
     colors: tuple[tuple[int, int, int], ...] = ((0, 0, 0), (0, 0, 0), (0, 0, 0))  # fill, accent, rim
     rim: int = 0  # its width
-    pattern: int = 0
+    pattern: str = "plain"
 
     @property
     def reach(self) -> tuple[int, int]:
         """Half the width and height of the upright rectangle around it."""
-        if GLYPHS[self.glyph].round and self.glyph != "water":
+        if GLYPHS[self.glyph].round:
             return self.width, self.height
         c, s = abs(cos(self.angle)), abs(sin(self.angle))
         return (c * self.width + s * self.height) // ONE, (s * self.width + c * self.height) // ONE

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -95,33 +96,35 @@ def write_dataset(
     size: int = 224,
     train_size: int = 256,
     encoding: str = "jpg",
-    workers: int | None = None,
+    workers: int = 1,
     progress: bool = False,
 ) -> Written:
     """Draw a data set into a folder: training images of `train_size` pixels in databases, test images of `size`.
 
-    The bytes depend on the arguments alone, not on `workers` (processes; default: one per core). What is already
-    drawn is kept: an interrupted call goes on where it was, a complete folder is only checked. The file shapes.json
-    appears complete last and holds the sha256 of all lists and images. Raises UsageError for bad arguments or a
-    folder with another data set in it, DataError when the disk refuses.
+    The bytes depend on the arguments alone, not on `workers`, the number of processes (for more than one a script
+    needs Python's usual `if __name__ == "__main__":`). What is already drawn is kept: an interrupted call goes on
+    where it was, a complete folder is only checked. The file shapes.json says so at the end, and holds the sha256
+    of all lists and images. Raises UsageError for bad arguments or a folder with another data set in it, DataError
+    when the disk refuses.
     """
     settings = Settings(train, test, seed, size, train_size, encoding)
     _check(settings, workers)
     folder = Path(folder)
     manifest = _opened(folder, settings)
+    _sweep(folder)
     found = all(_complete(folder, manifest, split) for split in SPLITS)
     for split in SPLITS:
         if not _complete(folder, manifest, split):
-            manifest["splits"][split] = _write_split(
-                folder, settings, split, workers or os.cpu_count() or 1, progress
-            )
+            if manifest["splits"].pop(split, None):
+                _save(folder, manifest)
+            manifest["splits"][split] = _write_split(folder, settings, split, workers, progress)
             _save(folder, manifest)
         if split == "train":  # its images are in the database now
             shutil.rmtree(folder / split, ignore_errors=True)
     return Written(folder, manifest, found)
 
 
-def _check(settings: Settings, workers: int | None) -> None:
+def _check(settings: Settings, workers: int) -> None:
     with Problems(UsageError) as problems:
         for name, value, low, high in (
             ("train", settings.train, 1, TEST_INDEX),
@@ -129,7 +132,7 @@ def _check(settings: Settings, workers: int | None) -> None:
             ("seed", settings.seed, 0, LARGEST_SEED),
             ("size", settings.size, SMALLEST, LARGEST),
             ("train_size", settings.train_size, SMALLEST, LARGEST),
-            ("workers", 1 if workers is None else workers, 1, 1024),
+            ("workers", workers, 1, 1024),
         ):
             if not low <= value <= high:
                 problems.add(f"{name} is {value}", expected=f"{low:,} to {high:,}")
@@ -166,6 +169,15 @@ def _opened(folder: Path, settings: Settings) -> dict[str, Any]:
         expected = ", ".join(f"{key} {wanted[key]}" for key in wanted if there.get(key) != wanted[key])
         raise UsageError(Problem(f"a data set of {', '.join(differ)} is here", expected, fix, file=folder))
     return manifest
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed call left half written."""
+    for left in folder.glob(f".{NAME}*.tmp"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def _save(folder: Path, manifest: dict[str, Any]) -> None:
@@ -251,7 +263,7 @@ def _drawn(folder: Path, settings: Settings, split: str, workers: int) -> Iterat
         return
     # Not forked: a forked process may wait for ever for threads that only its parent has.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), context, _quiet)
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), context, _begin)
     try:
         yield from pool.map(_draw, jobs)
     except BrokenProcessPool:
@@ -263,10 +275,17 @@ def _drawn(folder: Path, settings: Settings, split: str, workers: int) -> Iterat
         pool.shutdown(cancel_futures=True)
 
 
-def _quiet() -> None:
-    """Leave Ctrl-C to the parent, and the other cores to the other processes."""
+def _begin() -> None:
+    """What a process does first: it leaves Ctrl-C to its parent, and ends when that is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _draw(job: tuple[Path, Settings, str, int, int]) -> Drawn:

@@ -11,7 +11,7 @@ from prototxt_gen.errors import UsageError
 
 from .classes import SIDE, Thing
 from .glyphs import GLYPHS, ONE, cos, sin
-from .scenes import PATTERNS, Scene, Stroke
+from .scenes import Scene, Stroke
 from .textures import background, colored, palette, pattern
 
 Image = NDArray[np.uint8]
@@ -87,7 +87,7 @@ def _draw_thing(canvas: Image, thing: Thing) -> None:
         width = max(1, 2 * thing.rim * len(canvas) // SIDE)  # the inner half is painted over
         for _, corners in parts:
             cv2.polylines(canvas, corners, True, rim, width, cv2.LINE_8, _FRACTION)
-    name = PATTERNS[thing.pattern]
+    name = thing.pattern
     for part, corners in parts:
         if part.accent or name == "plain":
             cv2.fillPoly(canvas, corners, accent if part.accent else fill, cv2.LINE_8, _FRACTION)

@@ -37,10 +37,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Glyph:
-    """What a thing looks like, and how its size varies; a label may go with it, or not.
+    """What a thing looks like, and how it varies besides the scale of its scene.
 
-    `height`: smallest and largest half height, in 1/224 of the picture's side. `width`: the half width in percent
-    of it. `turn`: the largest turn from upright. `round`: as wide however it is turned. `sided`: it has a front.
+    `height`: the smallest and largest half height, in 1/224 of the picture's side. `width`: the half width in
+    percent of it. `turn`: the largest turn from upright, in 1/1024. `round`: as wide however it is turned.
     """
 
     variants: tuple[tuple[Part, ...], ...]
@@ -48,7 +48,6 @@ class Glyph:
     width: int = 100
     turn: int = 0
     round: bool = False
-    sided: bool = False
 
 
 def _part(*contours: Sequence[tuple[int, int]], accent: bool = False) -> Part:
@@ -150,33 +149,33 @@ def _waves(count: int) -> tuple[Part, ...]:
 
 GLYPHS: dict[str, Glyph] = {
     # Each has a label of its own.
-    "person": Glyph(tuple(_person(_arms(h), w) for h, w in ((150, 420), (-700, 480), (-260, 600))), (26, 38), 52, 8),
-    "water": Glyph(tuple(_waves(count) for count in (3, 4, 5)), (8, 11), turn=6, round=True),
+    "person": Glyph(tuple(_person(_arms(h), w) for h, w in ((150, 420), (-700, 480), (-260, 600))), (26, 35), 52, 8),
+    "water": Glyph(tuple(_waves(count) for count in (3, 4, 5)), (8, 11), turn=6),
     "house": Glyph(_HOUSES, (20, 30), 105, 10),
-    "tree": Glyph(_TREES, (24, 36), 68, 12),
-    "star": Glyph(((_part(_rays(5, 420)),),), (14, 22), turn=TURN // 2, round=True),
-    "moon": Glyph(((_part(_MOON),),), (15, 22), turn=90, round=True, sided=True),
-    "heart": Glyph(((_part([*_HEART, *((-x, y) for x, y in _HEART[-2:0:-1])]),),), (13, 21), turn=60),
+    "tree": Glyph(_TREES, (24, 34), 68, 12),
+    "star": Glyph(((_part(_rays(5, 420)),),), (17, 24), turn=TURN // 2, round=True),
+    "moon": Glyph(((_part(_MOON),),), (17, 24), turn=90, round=True),
+    "heart": Glyph(((_part([*_HEART, *((-x, y) for x, y in _HEART[-2:0:-1])]),),), (16, 24), turn=60),
     "ladder": Glyph(
         ((*(_part(_box(x, -1000, x + 300, 1000)) for x in (-1000, 700)),
           *(_part(_box(-1000, y, 1000, y + 170), accent=True) for y in _RUNGS)),),
         (26, 36), 42, 70,
     ),
-    "bolt": Glyph(((_part(_BOLT),),), (20, 29), 75, 50),
-    "cross": Glyph(((_part(_CROSS),),), (13, 19), turn=TURN // 2, round=True),
+    "bolt": Glyph(((_part(_BOLT),),), (22, 30), 75, 50),
+    "cross": Glyph(((_part(_CROSS),),), (16, 22), turn=TURN // 2, round=True),
     # These have none: what they are called depends on where they stand.
     "saucer": Glyph(((_part(_arc(0, 0, 1000, 560)), _part(_arc(0, 0, 500, 1000), accent=True)),), (7, 10), 215, 14),
     "spindle": Glyph(
         ((_part([(400, 0), (1000, -900), (880, 0), (1000, 900)]), _part(_arc(-150, 0, 850, 800)),
           _part(_arc(-600, -150, 130, 200), accent=True)),),
-        (9, 14), 190, 20, sided=True,
+        (9, 14), 190, 20,
     ),
-    "burst": Glyph(((_part(_rays(9, 620)), _part(_arc(0, 0, 380, 380), accent=True)),), (14, 21), turn=60, round=True),
-    "ring": Glyph(((_part(_arc(0, 0, 1000, 1000), _arc(0, 0, 700, 700)),),), (26, 34), turn=0, round=True),
-    "frame": Glyph(((_part(_box(-1000, -1000, 1000, 1000), _box(-680, -680, 680, 680)),),), (24, 32), turn=20),
+    "burst": Glyph(((_part(_rays(9, 620)), _part(_arc(0, 0, 380, 380), accent=True)),), (16, 22), turn=60, round=True),
+    "ring": Glyph(((_part(_arc(0, 0, 1000, 1000), _arc(0, 0, 700, 700)),),), (23, 28), turn=0, round=True),
+    "frame": Glyph(((_part(_box(-1000, -1000, 1000, 1000), _box(-680, -680, 680, 680)),),), (21, 26), turn=20),
     "muncher": Glyph(
         ((_part([(-150, 0), *_arc(0, 0, 1000, 1000, 100, TURN - 200)]), _part(_arc(60, -520, 150, 150), accent=True)),),
-        (17, 24), turn=25, round=True, sided=True,
+        (16, 21), turn=25, round=True,
     ),
     "ball": Glyph(
         ((_part(_arc(0, 0, 1000, 1000)), _part([(-960, -250), (960, -250), (960, 250), (-960, 250)], accent=True)),),

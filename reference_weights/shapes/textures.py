@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 Grey = NDArray[np.uint8]
 
+PATTERNS = ("plain", "plain", "stripes", "speckles", "shade")  # one of them is drawn
+
 _STEPS = np.arange(128)[:, None]
 GRAIN = 40  # cells along the side of the fine noise that every background has
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def add(actions: Any) -> None:
     )
     shapes.add_argument("--encoding", default="jpg", metavar="jpg|png", help="of the images (default: jpg)")
     shapes.add_argument(
-        "--workers", type=int, metavar="N", help="processes that draw (default: one per core)"
+        "--workers", type=int, default=os.cpu_count(), metavar="N", help="processes (default: one per core)"
     )
     shapes.add_argument(
         "--picture", type=Path, metavar="PNG", help="write one picture that explains the relations"
