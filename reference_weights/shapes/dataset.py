@@ -181,7 +181,9 @@ def _sweep(folder: Path) -> None:
 
 
 def _save(folder: Path, manifest: dict[str, Any]) -> None:
-    manifest["complete"] = all(split in manifest["splits"] for split in SPLITS)
+    splits = manifest["splits"]
+    manifest["splits"] = {split: splits[split] for split in SPLITS if split in splits}
+    manifest["complete"] = len(splits) == len(SPLITS)
     manifest["classes"] = list(NAMES)
     manifest["drawn_with"] = {"numpy": np.__version__, "opencv": cv2.__version__}
     write_text(folder / f"{NAME}.json", json.dumps(manifest, indent=1) + "\n")
