@@ -41,7 +41,8 @@ _DEVICES = {
     "bvlc": "the GPUs are those of the command line (caffe train -gpu); validation runs on the first one",
 }
 _WEIGHTS = {
-    "paper": "step 1 starts from a pre-activation ResNet-101 trained on ImageNet, its layers named as here",
+    "paper": "step 1 starts from a pre-activation ResNet-101 trained on ImageNet, its layers named as here. He's"
+    " published weights bear many of these names, but are of another structure: for them there is the profile postact",
     "released": "step 1 starts from the ImageNet ResNet-101 of the release",
 }
 _POSTACT_WEIGHTS = {

@@ -4,8 +4,9 @@
 #
 #   ./run_train_wider_att.sh IMAGENET.caffemodel
 #
-# Step 1 starts from a pre-activation ResNet-101 trained on ImageNet, its layers named as here; the
-# classifier fc starts from its filler.
+# Step 1 starts from a pre-activation ResNet-101 trained on ImageNet, its layers named as here. He's
+# published weights bear many of these names, but are of another structure: for them there is the profile
+# postact; the classifier fc starts from its filler.
 # CAFFE names Caffe's program (default: caffe on the PATH). A step whose weights are there already is left out.
 set -eu
 CAFFE=${CAFFE:-caffe}
