@@ -22,7 +22,7 @@ def recorded_cases(folder: Path) -> Counter[str]:
     """Layer type -> number of recorded cases of real Caffe that contain it."""
     counts: Counter[str] = Counter()
     for path in folder.rglob("*.prototxt"):
-        if path.with_suffix(".npz").exists():
+        if path.with_suffix(".npz").exists() or path.with_suffix(".npz.xz").exists():
             types = re.findall(r'\btype:\s*"(\w+)"\s', path.read_text(encoding="utf-8"))
             counts.update(set(types) & set(REGISTRY))
     return counts
