@@ -16,8 +16,8 @@ from .caffemodel.sniff import printable
 from .hdf5 import Hdf5Model
 from .layers import show
 from .mean import read_mean
-from .solver.rates import NEEDED, check_policy, rate
 from .solver.nets import net_path
+from .solver.rates import NEEDED, check_policy, rate
 from .solver.states import read_solver_state
 from .tables import columns
 from .weights import is_hdf5, open_weights
