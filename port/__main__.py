@@ -1,4 +1,4 @@
-"""python -m port: inspect | upgrade | convert | export."""
+"""python -m port: inspect | upgrade | convert | export | lmdb | train."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 What a command needs is imported when it runs, so that --help answers at once.
 """
 
-from . import convert, export, inspect, lmdb, upgrade
+from . import convert, export, inspect, lmdb, train, upgrade
 
-COMMANDS = (inspect, upgrade, convert, export, lmdb)
+COMMANDS = (inspect, upgrade, convert, export, lmdb, train)
 
 __all__ = ["COMMANDS"]

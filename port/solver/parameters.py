@@ -58,4 +58,7 @@ def learned_blobs(net: CaffeNet) -> list[Learned]:
 
 def gradients(learned: list[Learned]) -> list[torch.Tensor]:
     """The gradient of every blob itself, not a copy; zeros where backward reached none."""
-    return [item.tensor.grad if item.tensor.grad is not None else torch.zeros_like(item.tensor) for item in learned]
+    return [
+        item.tensor.grad if item.tensor.grad is not None else torch.zeros_like(item.tensor)
+        for item in learned
+    ]

@@ -18,23 +18,20 @@ from prototxt_gen.schema.upgrade import upgrade_solver
 from ..caffemodel import SolverState
 from ..layers import show
 from ..module import CaffeNet
-from ..net import load_weights, run_values, save_caffemodel
+from ..net import load_weights, save_caffemodel
 from .nets import read_solver
-from .overwriting import overwriting, overwriting_layers
 from .parameters import Learned, gradients, learned_blobs
+from .passes import Batch, Outputs, Passes
 from .publishing import publishing
 from .rates import check_policy, rate, step_counter
 from .rules import FORK_TYPES, NO_MOMENTUM, RULES, add_scaled
 from .states import read_solver_state, write_solver_state
 
-Batch = Mapping[str, Any]
-Outputs = dict[str, torch.Tensor]
-
 
 class Solver:
     """One training run: `step` for each iteration, `snapshot` and `restore` as Caffe writes and reads them.
 
-    What stands outside of Caffe's own loop hooks in here: `call` runs the net, `exchange` changes the gradients
+    What stands outside of Caffe's own loop hooks in here: `passes` runs the net, `exchange` changes the gradients
     of all blobs before the update (several processes), `update` applies them, `fixed_rate` replaces the policy.
     """
 
@@ -51,10 +48,8 @@ class Solver:
         self.fixed_rate: float | None = None
         self.exchange: Callable[[list[torch.Tensor]], None] | None = None
         self.update: Callable[[list[Learned], list[torch.Tensor], list[float]], None] = self._update
-        self.call: Callable[[dict[str, torch.Tensor]], Outputs] = self._call
-        self._weighted = [v for node in net.caffe.nodes for v in node.tops if v.loss_weight]
-        self._overwriting = overwriting_layers(net)
-        self._moving = self._find_moving()
+        self.passes = Passes(net)
+        self.moving = self._find_moving()
 
     def _check(self) -> None:
         param = self.param
@@ -62,9 +57,13 @@ class Solver:
             check_policy(param, self.dialect, problems)
             known = [name for name, (_, _, dialects) in RULES.items() if self.dialect in dialects]
             if self.type not in known:
-                problems.add(f"the solver type '{self.type}'", expected="one of: " + ", ".join(known), field="type")
+                problems.add(
+                    f"the solver type '{self.type}'", expected="one of: " + ", ".join(known), field="type"
+                )
             if self.type in NO_MOMENTUM and param.momentum:
-                problems.add(f"momentum {param.momentum:g} with {self.type}", expected="none", field="momentum")
+                problems.add(
+                    f"momentum {param.momentum:g} with {self.type}", expected="none", field="momentum"
+                )
             if param.iter_size < 1:
                 problems.add(f"iter_size {param.iter_size}", expected="1 or more", field="iter_size")
             if param.regularization_type not in ("L1", "L2"):
@@ -112,25 +111,13 @@ class Solver:
         return self.forward(batch)[0]
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, Outputs]:
-        """One forward pass: every top with a loss weight, weighted and summed (semantics 1.30), and all outputs."""
-        if not self._weighted:
-            problem = Problem("the net has no loss to train on", "a loss layer, or a loss_weight", file=self.file)
+        """One forward pass: the weighted loss and all outputs."""
+        if not self.passes.weighted:
+            problem = Problem(
+                "the net has no loss to train on", "a loss layer, or a loss_weight", file=self.file
+            )
             raise UsageError(problem)
-        device = self.learned[0].tensor.device if self.learned else torch.device("cpu")
-        inputs = {k: torch.as_tensor(v, dtype=torch.float32, device=device) for k, v in batch.items()}
-        outputs = {v.name: v.blob for v in self.net.caffe.outputs}
-        if all(v.name in outputs for v in self._weighted):
-            found = self.call(inputs)
-            values = {v.name: found[v.blob] for v in self._weighted}
-        else:
-            values = run_values(self.net, inputs)
-            found = {blob: values[name] for name, blob in outputs.items()}
-        terms = [values[v.name].sum() * v.loss_weight for v in self._weighted]
-        return torch.stack(terms).sum() if len(terms) > 1 else terms[0], found
-
-    def _call(self, inputs: dict[str, torch.Tensor]) -> Outputs:
-        with overwriting(self._overwriting):
-            return self.net(**inputs)
+        return self.passes(batch)
 
     @torch.no_grad()
     def apply_update(self) -> None:
@@ -145,7 +132,7 @@ class Solver:
         if self.exchange:
             self.exchange([item.tensor.grad for item in self.learned if item.tensor.grad is not None])
         self._clip()
-        learned = [self.learned[i] for i in self._moving]
+        learned = [self.learned[i] for i in self.moving]
         grads = gradients(learned)
         if param.iter_size > 1:
             torch._foreach_div_(grads, float(param.iter_size))
@@ -175,9 +162,9 @@ class Solver:
         values = [item.tensor for item in learned]
         pulls = values if self.param.regularization_type == "L2" else [value.sign() for value in values]
         add_scaled(grads, pulls, [self.param.weight_decay * item.decay_mult for item in learned])
-        history = [[group[i] for i in self._moving] for group in self.history]
+        history = [[group[i] for i in self.moving] for group in self.history]
         updates = self.update_rule(self.param, grads, rates, history, self.iter)
-        own = [item.owner == i for i, item in zip(self._moving, learned, strict=True)]
+        own = [item.owner == i for i, item in zip(self.moving, learned, strict=True)]
         if any(own):
             torch._foreach_sub_(list(compress(values, own)), list(compress(updates, own)))
         for item, update, mine in zip(learned, updates, own, strict=True):
@@ -213,7 +200,10 @@ class Solver:
         flat = [t for group in self.history for t in group]
         with Problems(WeightsError, path) as problems:
             if len(state.history) != len(flat):
-                found, expected = f"{len(state.history)} history blobs", f"{len(flat)} for {self.type} on this net"
+                found, expected = (
+                    f"{len(state.history)} history blobs",
+                    f"{len(flat)} for {self.type} on this net",
+                )
                 problems.add(found, expected=expected, fix="is it the state of another net or solver type?")
             else:
                 for i, (mine, held) in enumerate(zip(flat, state.history, strict=True)):
@@ -226,7 +216,7 @@ class Solver:
             for mine, held in zip(flat, state.history, strict=True):
                 mine.copy_(torch.from_numpy(np.array(held, np.float32)).reshape(mine.shape))
         self.iter, self.current_step = state.iter, state.current_step
-        self._moving = self._find_moving()
+        self.moving = self._find_moving()
 
     @staticmethod
     def _weights_of(state: Path, named: str) -> Path:
@@ -238,11 +228,15 @@ class Solver:
         if beside.exists():
             return beside
         raise WeightsError(
-            Problem(f"the weights '{named}' that it names are not there", fix="put them beside it", file=state)
+            Problem(
+                f"the weights '{named}' that it names are not there", fix="put them beside it", file=state
+            )
         )
 
 
-def load_solver(solver_prototxt: str | Path, net: CaffeNet | None = None, *, dialect: str | None = None) -> Solver:
+def load_solver(
+    solver_prototxt: str | Path, net: CaffeNet | None = None, *, dialect: str | None = None
+) -> Solver:
     """A solver from Caffe's solver file; with `net` it trains that net, else the one the file names.
 
     Raises ParseError, UsageError or NetError with all problems. The net file is looked up from the current

@@ -1,0 +1,101 @@
+"""What no Caffe has: the plateau schedule and the speed options."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from training_runs import (
+    SIMPLE,
+    assert_same,
+    log_of,
+    refusal,
+    snapshot_arrays,
+    without,
+    write_run,
+)
+
+from port.__main__ import main
+from port.solver.states import read_solver_state
+from port.training import Options, PlateauOptions, train
+
+# ---- the plateau schedule
+
+
+def test_plateau_from_test_to_test():
+    from port.training.plateau import Plateau
+
+    plateau = Plateau(1e-3, patience=2, threshold=0.1)
+    seen = [
+        (loss, plateau.tested(loss), plateau.rate)
+        for loss in (1.0, 0.95, 0.8, 0.79, 0.78, 0.77, 0.5, 0.5, 0.5)
+    ]
+    # 0.95 is no tenth below 1, 0.8 is; then two tests in a row bring nothing.
+    assert [change for _, change, _ in seen] == [False, False, False, False, True, False, False, False, True]
+    assert [rate for *_, rate in seen] == pytest.approx([1e-3] * 4 + [1e-4] * 4 + [1e-5])
+    again = Plateau(7.0, patience=2, threshold=0.1)
+    again.restore(json.loads(json.dumps(plateau.state())))
+    assert not again.tested(0.5) and again.tested(0.5) and again.ended and again.rate == pytest.approx(1e-5)
+    flat = Plateau(1e-3, patience=1)
+    flat.tested(float("nan"))
+    assert flat.tested(float("nan"))  # no number is no improvement
+
+
+def test_plateau_in_a_run_resumed_or_not(tmp_path, capsys):
+    more = 'base_lr: 0.001 max_iter: 40 test_interval: 2 snapshot: 9 display: 1 lr_policy: "fixed"'
+    plateau = PlateauOptions(patience=2, threshold=0.5)
+    train(write_run(tmp_path / "a", solver=more), Options(workers=0, plateau=plateau))
+    said = capsys.readouterr().err
+    assert "deviation from Caffe: --plateau" in said and "the rate is 0.0001 from iteration" in said
+    last = max((tmp_path / "a" / "run").glob("*.solverstate"), key=lambda p: read_solver_state(p).iter)
+    reached = read_solver_state(last).iter
+    assert 9 < reached < 40 and "training ends" in said  # it ends when the smallest rate brings nothing more
+    log = "\n".join(log_of(tmp_path / "a"))
+    assert [float(v) for v in dict.fromkeys(re.findall(r"lr = (\S+)", log))] == [1e-3, 1e-4, 1e-5]
+    solver = write_run(tmp_path / "b", solver=more)
+    for path in (tmp_path / "a" / "run").glob("tiny_iter_9.*"):
+        (tmp_path / "b" / "run").mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / "b" / "run")
+    train(solver, Options(workers=0, plateau=plateau, resume="latest"))
+    assert_same(*(snapshot_arrays(f / "run" / "tiny", reached) for f in (tmp_path / "a", tmp_path / "b")))
+
+
+def test_plateau_needs_a_test_net(tmp_path, capsys):
+    solver = write_run(tmp_path)
+    solver.write_text(without(solver, "test_"))
+    assert "--plateau without a test net" in refusal(capsys, "--solver", str(solver), "--plateau")
+
+
+# ---- speed options
+
+
+@pytest.mark.parametrize("flag", ["--channels-last", "--fused"])
+@pytest.mark.parametrize("dialect", ["bvlc", "srn"])
+def test_speed_options_compute_the_same_up_to_rounding(tmp_path, capsys, flag, dialect):
+    solver = write_run(tmp_path / "a", dialect, drop=False)  # dropout draws in the order of the memory
+    train(solver, SIMPLE)
+    assert "deviation" not in capsys.readouterr().err
+    other = write_run(tmp_path / "b", dialect, drop=False)
+    assert main(["train", "--solver", str(other), "--workers", "0", flag]) == 0
+    assert f"deviation from Caffe: {flag}" in capsys.readouterr().err
+    one, two = (snapshot_arrays(f / "run" / "tiny", 12) for f in (tmp_path / "a", tmp_path / "b"))
+    for name in one:  # 12 iterations of a net that amplifies rounding
+        assert np.abs(one[name] - two[name]).max() < 2e-4 * max(np.abs(one[name]).max(), 0.01), name
+    assert any(not np.array_equal(one[name], two[name]) for name in one)  # it was on
+
+
+def test_amp_is_near(tmp_path, capsys):
+    train(write_run(tmp_path / "a"), SIMPLE)
+    assert main(["train", "--solver", str(write_run(tmp_path / "b")), "--workers", "0", "--amp"]) == 0
+    assert "deviation from Caffe: --amp" in capsys.readouterr().err
+    one, two = (snapshot_arrays(f / "run" / "tiny", 12)["conv[0]"] for f in (tmp_path / "a", tmp_path / "b"))
+    assert not np.array_equal(one, two)
+    np.testing.assert_allclose(one, two, atol=0.05)
+
+
+def test_fused_refuses_other_rules(tmp_path, capsys):
+    solver = write_run(tmp_path, solver='type: "Adam" momentum2: 0.99')
+    assert "--fused with Adam" in refusal(capsys, "--solver", str(solver), "--fused", "--workers", "0")
