@@ -23,8 +23,8 @@ if __name__ == "__main__":  # run as a script: the packages lie one folder up, a
 import numpy as np
 
 from port.images import sample_images
-from port.inspect import columns
 from prototxt_gen import command
+from prototxt_gen.columns import columns
 from prototxt_gen.errors import CaffeError, Problems, UsageError
 from prototxt_gen.files import read_text, write_text
 from prototxt_gen.nets import configure

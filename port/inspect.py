@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from prototxt_gen.columns import columns
 from prototxt_gen.errors import Problem, UsageError
 from prototxt_gen.files import write_text
 
@@ -14,7 +15,6 @@ from .inspect_files import describe_mean, describe_solver, describe_state, descr
 from .kinds import file_kind, hdf5_kind, prototxt_kind
 from .layers import Shape, show
 from .survey import UNKNOWN, Entry, Survey, survey_net
-from .tables import columns
 
 __all__ = ["columns", "describe", "describe_survey", "draw"]
 

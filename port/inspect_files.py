@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from prototxt_gen.columns import columns
 from prototxt_gen.errors import CaffeError, Problems
 from prototxt_gen.schema import LAYER_TYPES, is_repeated, read_tolerantly, upgrade_solver
 from prototxt_gen.schema.printer import to_text
@@ -19,7 +20,6 @@ from .mean import read_mean
 from .solver.nets import net_path
 from .solver.rates import NEEDED, check_policy, rate
 from .solver.states import read_solver_state
-from .tables import columns
 from .weights import is_hdf5, open_weights
 
 _KNOWN = frozenset().union(*LAYER_TYPES.values(), [""])

@@ -13,10 +13,10 @@ import onnx
 
 from port.count import Size, part_sizes, total
 from port.images import load_image, sample_images
-from port.inspect import columns
 from port.module import CaffeNet
 from port.net import load_net
 from port.onnx_export import export_onnx
+from prototxt_gen.columns import columns
 from prototxt_gen.command import CHECK_FAILED, OK
 from prototxt_gen.files import write_text
 from prototxt_gen.nets import build_net, configure

@@ -37,13 +37,11 @@ class DataLayer(Layer):
         raise Misfit("a data layer is not computed; its tops are given")
 
 
-class _Transforming(DataLayer):
-    """Data layers with `transform_param`: one image blob, and labels where there is a second top.
+class _Transformed(DataLayer):
+    """Data layers with `transform_param`.
 
     The deprecated twins of its fields, inside the layer's own message, are ignored as Caffe ignores them.
     """
-
-    top_count = (1, 2)
 
     scale: float = 1.0
     mirror: bool = False
@@ -65,6 +63,12 @@ class _Transforming(DataLayer):
         """The set fields, without the deprecated twins."""
         own = {k: v for k, v in set_fields(message, cls.param[:1]).items() if k not in DEPRECATED}
         return own | set_fields(message, cls.param[1:])
+
+
+class _Transforming(_Transformed):
+    """Those that read a source: one image blob, and labels where there is a second top."""
+
+    top_count = (1, 2)
 
     source: str = ""
     batch_size: int | None = None
@@ -153,7 +157,7 @@ class VideoData(_Transforming):
             raise self.unknown("the frames' size")
         per = 3 if self.modality == "RGB" else 2
         channels = per * self.new_length * self.num_segments
-        return ((self.batch_size, channels, self.crop_size, self.crop_size), (self.batch_size,))
+        return ((self.batch_size, channels, self.crop_size, self.crop_size), (self.batch_size, 1, 1, 1))
 
 
 @register
@@ -172,27 +176,13 @@ class HDF5Data(DataLayer):
 
 
 @register
-class MemoryData(DataLayer):
+class MemoryData(_Transformed):
     """Arrays from the program: N x C x H x W, and N labels; semantics 5 (memory_data_layer)."""
 
     type = "MemoryData"
     param = ("memory_data_param", "transform_param")
     top_count = (2, 2)
 
-    scale: float = 1.0
-    mirror: bool = False
-    crop_size: int = 0
-    mean_file: str = ""
-    mean_value: tuple[float, ...] = ()
-    force_color: bool = False
-    force_gray: bool = False
-    fix_crop: bool = False
-    more_fix_crop: bool = False
-    multi_scale: bool = False
-    scale_ratios: tuple[float, ...] = ()
-    max_distort: int = 1
-    is_flow: bool = False
-    original_image: bool = False
     batch_size: int | None = None
     channels: int | None = None
     height: int | None = None
