@@ -88,7 +88,7 @@ def build_onnx(net: CaffeNet, *, opset: int = DEFAULT_OPSET, blobs: str = "outpu
                 builder.finish(node.layer.onnx(builder, *(v.name for v in node.bottoms)))
             except Misfit as misfit:
                 problems.add(**misfit.parts, layer=node.name, line=node.line)
-    unit = next((v.shape[0] for v in graph.inputs if v.shape), 1)
+    unit = next((v.shape[0] for v in graph.inputs if v.shape), 1) or 1
     inputs = [_info(v, free, unit) for v in graph.inputs]
     made = {v.name: v for node in graph.nodes if node.layer.kind != "data" for v in node.tops}
     wanted = list(made.values()) if blobs == "all" else [v for v in graph.outputs if v.name in made]

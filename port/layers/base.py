@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 import numpy as np
@@ -210,6 +211,11 @@ def schema_default(param: str, field: str, dialect: str) -> Any:
 def as_shape(message: Any) -> Shape:
     """A BlobShape message as a tuple."""
     return tuple(int(d) for d in message.dim)
+
+
+def per_item(x: Any) -> Any:
+    """An array or tensor as items x values, also when there are no items."""
+    return x.reshape(x.shape[0], prod(x.shape[1:]))
 
 
 def at_least(rank: int, shape: Shape) -> None:

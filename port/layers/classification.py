@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from .base import FLT_MIN, Layer, Misfit, canonical_axis, register, show
-from .losses import Loss, NormalizedLoss, per_item
+from .base import FLT_MIN, Layer, Misfit, canonical_axis, per_item, register, show
+from .losses import Loss, NormalizedLoss
 from .softmax import softmax
 
 LOG_THRESHOLD = 1e-20  # Caffe's kLOG_THRESHOLD

@@ -148,13 +148,13 @@ class Convolution(Convolving):
         def apply(x, weight, bias, kernel, stride, pad, dilation):
             out = tuple(map(conv_extent, x.shape[2:], kernel, stride, pad, dilation))
             x = padded(x, pad, tuple(map(end_pad, x.shape[2:], out, kernel, stride, pad, dilation)))
-            x = x.reshape(x.shape[0], self.group, -1, *x.shape[2:])
+            x = x.reshape(x.shape[0], self.group, x.shape[1] // self.group, *x.shape[2:])
             weight = weight.reshape(self.group, -1, *weight.shape[1:])
             y = np.zeros((x.shape[0], self.group, weight.shape[1], prod(out)))
             for at in offsets(kernel):
                 cells = x[(..., *window(at, out, stride, dilation))]
-                y += weight[(..., *at)] @ cells.reshape(*cells.shape[:3], -1)
-            y = y.reshape(x.shape[0], -1, *out)
+                y += weight[(..., *at)] @ cells.reshape(*cells.shape[:3], prod(out))
+            y = y.reshape(x.shape[0], y.shape[1] * y.shape[2], *out)
             return y if bias is None else y + bias.reshape(-1, *[1] * len(out))
 
         return self.each(apply, blobs, bottoms)
@@ -213,7 +213,7 @@ class Deconvolution(Convolving):
         def apply(x, weight, bias, kernel, stride, pad, dilation):
             lengths, out = x.shape[2:], self.extents(x.shape[2:], kernel, stride, pad, dilation)
             whole = tuple(o + 2 * p for o, p in zip(out, pad, strict=True))
-            x = x.reshape(x.shape[0], self.group, -1, prod(lengths))
+            x = x.reshape(x.shape[0], self.group, x.shape[1] // self.group, prod(lengths))
             weight = weight.reshape(self.group, -1, *weight.shape[1:])
             y = np.zeros((x.shape[0], self.group, weight.shape[2], *whole))
             for at in offsets(kernel):
@@ -221,7 +221,7 @@ class Deconvolution(Convolving):
                 seen: Any = (..., *window(at, lengths, stride, dilation))
                 y[seen] += part.reshape(*part.shape[:3], *lengths)
             inside: Any = tuple(slice(p, p + o) for p, o in zip(pad, out, strict=True))
-            y = y[(Ellipsis, *inside)].reshape(x.shape[0], -1, *out)
+            y = y[(Ellipsis, *inside)].reshape(x.shape[0], y.shape[1] * y.shape[2], *out)
             return y if bias is None else y + bias.reshape(-1, *[1] * len(out))
 
         return self.each(apply, blobs, bottoms)

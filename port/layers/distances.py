@@ -7,8 +7,8 @@ from math import prod
 import numpy as np
 import torch
 
-from .base import Misfit, register, show
-from .losses import Loss, per_item
+from .base import Misfit, per_item, register, show
+from .losses import Loss
 
 
 @register

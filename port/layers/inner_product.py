@@ -39,10 +39,10 @@ class InnerProduct(Layer):
     def reference(self, blobs, x):
         lead = x.shape[: canonical_axis(self.axis, x.ndim)]
         weight = blobs[0] if self.transpose else blobs[0].T
-        y = x.reshape(prod(lead), -1) @ weight
+        y = x.reshape(prod(lead), len(weight)) @ weight
         if self.bias_term:
             y = y + blobs[1]
-        return (y.reshape(*lead, -1),)
+        return (y.reshape(*lead, self.num_output),)
 
     def forward(self, module, x):
         weight = module.blobs[0].t() if self.transpose else module.blobs[0]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .base import Layer, Misfit, at_least, float32, register
+from .base import Layer, Misfit, at_least, float32, per_item, register
 
 
 @register
@@ -34,31 +34,40 @@ class LRN(Layer):
     def within(self) -> bool:
         return self.norm_region == "WITHIN_CHANNEL"
 
+    def reach(self, x) -> tuple[int, float]:
+        """Extent of the neighbourhood and its alpha; cells outside the map are 0, so it needs to reach no farther."""
+        n = min(self.local_size, 2 * max(1, *(x[2:] if self.within else x[1:2])) - 1)
+        return n, self.alpha * (n / self.local_size) ** (2 if self.within else 1)
+
     def reference(self, blobs, x):
-        n, half = self.local_size, self.local_size // 2
-        square = x * x
+        (n, alpha), square = self.reach(x.shape), x * x
+        half = n // 2
         if self.within:  # k plays no part there: the constant is 1
             wide = np.pad(square, [(0, 0), (0, 0), (half, half), (half, half)])
             sums = sum(wide[:, :, i : i + x.shape[2], j : j + x.shape[3]] for i in range(n) for j in range(n))
-            return (x * (1 + self.alpha / n**2 * sums) ** -self.beta,)
+            return (x * (1 + alpha / n**2 * sums) ** -self.beta,)
         wide = np.pad(square, [(0, 0), (half, half), (0, 0), (0, 0)])
         sums = sum(wide[:, i : i + x.shape[1]] for i in range(n))
-        return (x * (self.k + self.alpha / n * sums) ** -self.beta,)
+        return (x * (self.k + alpha / n * sums) ** -self.beta,)
 
     def forward(self, module, x):
-        n, half = self.local_size, self.local_size // 2
+        n, alpha = self.reach(tuple(x.shape))
         if not self.within:
-            return (F.local_response_norm(x, n, self.alpha, self.beta, self.k),)
-        mean = F.avg_pool2d(x * x, n, 1, half, count_include_pad=True)
-        return (x * (1 + self.alpha * mean) ** -self.beta,)
+            return (F.local_response_norm(x, n, alpha, self.beta, self.k),)
+        mean = F.avg_pool2d(x * x, n, 1, n // 2, count_include_pad=True)
+        return (x * (1 + alpha * mean) ** -self.beta,)
 
     def onnx(self, graph, x):
+        n, alpha = self.reach(graph.shape(x))
         if not self.within:
-            return (graph.op("LRN", x, size=self.local_size, alpha=self.alpha, beta=self.beta, bias=self.k),)
-        half = (self.local_size // 2,) * 2
+            if not (alpha > 0 and self.beta > 0):
+                found = f"alpha {self.alpha:g}, beta {self.beta:g}"
+                raise Misfit(found, "numbers above 0 in ONNX Runtime", "lrn_param")
+            return (graph.op("LRN", x, size=n, alpha=alpha, beta=self.beta, bias=self.k),)
+        half = (n // 2,) * 2
         square = graph.pad(graph.op("Mul", x, x), (0, 0, *half), (0, 0, *half), 0.0)
-        mean = graph.op("AveragePool", square, kernel_shape=(self.local_size,) * 2)
-        base = graph.op("Add", graph.op("Mul", mean, graph.constant(self.alpha)), graph.constant(1.0))
+        mean = graph.op("AveragePool", square, kernel_shape=(n, n))
+        base = graph.op("Add", graph.op("Mul", mean, graph.constant(alpha)), graph.constant(1.0))
         return (graph.op("Mul", x, graph.op("Pow", base, graph.constant(-self.beta))),)
 
 
@@ -158,7 +167,7 @@ class Normalize(Layer):
         return (x,)
 
     def reference(self, blobs, x):
-        norm = np.sqrt((x.reshape(x.shape[0], -1) ** 2).sum(1)).reshape(-1, *[1] * (x.ndim - 1))
+        norm = np.sqrt((per_item(x) ** 2).sum(1)).reshape(-1, *[1] * (x.ndim - 1))
         with np.errstate(invalid="ignore"):
             return (x / norm,)
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from .base import Layer, Misfit, at_least, register, show
-
-
-def per_item(x: Any) -> Any:
-    """An array or tensor as items x values."""
-    return x.reshape(x.shape[0], prod(x.shape[1:]))
 
 
 class Loss(Layer):

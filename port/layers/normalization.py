@@ -174,7 +174,7 @@ class BN(Layer):
                 return (_TrainingGradient.apply(x, slope, bias, mean, variance, self.eps),)
             return (torch.batch_norm(x, slope, bias, mean, variance, False, 0.0, self.eps, False),)
         y, batch_mean, batch_variance = _normalised(x, slope, bias, self.eps)
-        m = x.numel() // x.shape[1]
+        m = max(x.numel() // x.shape[1], 1)
         with torch.no_grad():  # the running average takes the biased variance
             mean.lerp_(batch_mean, 1 - self.momentum)
             variance.lerp_(batch_variance * ((m - 1) / m), 1 - self.momentum)

@@ -79,6 +79,8 @@ class Pooling(Layer):
         out = tuple(pool_extent(*axis, clip, floor) for axis in zip(x[2:], kernel, stride, pad, strict=True))
         if any(o < 1 for o in out):
             raise Misfit(f"an input of {x[2]}x{x[3]}, smaller than the window", "a larger input", "kernel_size")
+        # a window that starts beyond the map is empty wherever it starts: no need to pad as far as that
+        stride = tuple(min(s, n + p + 1) for s, n, p in zip(stride, x[2:], pad, strict=True))
         return kernel, stride, pad, out
 
     def top_shapes(self, x):

@@ -30,14 +30,19 @@ class Reduction(Layer):
             )
         return (x[: canonical_axis(self.axis, len(x))],)
 
+    def _rows(self, x):
+        """An array or tensor with the reduced axes as one."""
+        lead = self.top_shapes(tuple(x.shape))[0]
+        return x.reshape(*lead, prod(x.shape[len(lead) :]))
+
     def reference(self, blobs, x):
-        rows = x.reshape(*self.top_shapes(x.shape)[0], -1)
+        rows = self._rows(x)
         rows = {"ASUM": np.abs, "SUMSQ": np.square}.get(self.operation, np.asarray)(rows)
         y = rows.sum(-1) * self.coeff
         return (y / rows.shape[-1] if self.operation == "MEAN" else y,)
 
     def forward(self, module, x):
-        rows = x.reshape(*self.top_shapes(tuple(x.shape))[0], -1)
+        rows = self._rows(x)
         if self.operation == "ASUM":
             rows = rows.abs()
         elif self.operation == "SUMSQ":

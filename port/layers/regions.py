@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from .base import Layer, Misfit, canonical_axis, register, show
+from .base import Layer, Misfit, canonical_axis, per_item, register, show
 from .pooling import Pooling
 
 
 def round_away(x: Any) -> int:
-    """Round as C does, halves away from zero."""
+    """Round as C does, halves away from zero; held within 32 bits."""
+    x = float(np.clip(np.nan_to_num(x), -(2.0**31), 2.0**31 - 1))
     return int(np.copysign(floor(abs(x) + 0.5), x))
 
 
@@ -71,12 +72,14 @@ class ROIPooling(Layer):
                 c.gather(1, c.argmax(1, keepdim=True)) if c.shape[1] else c.new_zeros(c.shape[0], 1) for c in cells
             ]
             tops.append(torch.cat(values, 1).reshape(x.shape[1], self.pooled_h, self.pooled_w))
-        return (torch.stack(tops),)
+        return (torch.stack(tops) if tops else x.new_zeros(self.top_shapes(x.shape, rois.shape)[0]),)
 
     def onnx(self, graph, x, rois):
         if graph.opset > 21:
             wanted = "opset 21 or lower: ONNX Runtime has no newer MaxRoiPool"
             raise Misfit(f"ROIPooling in opset {graph.opset}", wanted, "type")
+        if not self.spatial_scale > 0:
+            raise Misfit(f"spatial_scale {self.spatial_scale:g}", "a number above 0 in ONNX Runtime", "spatial_scale")
         rows = graph.reshape(rois, (-1, 5))
         size = (self.pooled_h, self.pooled_w)
         return (graph.op("MaxRoiPool", x, rows, pooled_shape=size, spatial_scale=self.spatial_scale),)
@@ -128,7 +131,7 @@ class SPP(Layer):
 
     def reference(self, blobs, x):
         tops = [level.reference([], x)[0] for level in self.levels(x.shape)]
-        return (tops[0] if len(tops) == 1 else np.concatenate([t.reshape(len(t), -1) for t in tops], 1),)
+        return (tops[0] if len(tops) == 1 else np.concatenate([per_item(t) for t in tops], 1),)
 
     def forward(self, module, x):
         tops = [level.forward(None, x)[0] for level in self.levels(tuple(x.shape))]

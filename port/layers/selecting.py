@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .base import BlobSpec, Layer, Misfit, as_shape, at_least, canonical_axis, register, show
+from .base import BlobSpec, Layer, Misfit, as_shape, at_least, canonical_axis, per_item, register, show
 
 
 @register
@@ -211,7 +211,8 @@ class ArgMax(Layer):
         return ((x[0], 1 + self.out_max_val, self.top_k, *[1] * (rank - 3)),)
 
     def reference(self, blobs, x):
-        rows = x if self.axis is not None else x.reshape(x.shape[0], -1)
+        shape = self.top_shapes(x.shape)[0]
+        rows = x if self.axis is not None else per_item(x)
         axis = self.axis if self.axis is not None else 1
         last = rows.shape[axis] - 1
         # stable on the reversed values: the larger of two equal indices comes first
@@ -221,11 +222,11 @@ class ArgMax(Layer):
         if self.axis is not None:
             return (values if self.out_max_val else index.astype(np.float64),)
         parts = [index.astype(np.float64), values][: 1 + self.out_max_val]
-        return (np.stack(parts, 1).reshape(self.top_shapes(x.shape)[0]),)
+        return (np.stack(parts, 1).reshape(shape),)
 
     def forward(self, module, x):
         x = x.detach()
-        rows = x if self.axis is not None else x.reshape(x.shape[0], -1)
+        rows = x if self.axis is not None else per_item(x)
         axis = self.axis if self.axis is not None else 1
         order = torch.flip(rows, (axis,)).sort(dim=axis, descending=True, stable=True).indices
         index = rows.shape[axis] - 1 - order.narrow(axis, 0, self.top_k)

@@ -10,7 +10,7 @@ from .base import Layer, canonical_axis, register
 
 def softmax(x: np.ndarray, axis: int) -> np.ndarray:
     """Softmax of a float64 array, shifted by the maximum as Caffe does."""
-    e = np.exp(x - x.max(axis, keepdims=True))
+    e = np.exp(x - x.max(axis, keepdims=True, initial=-np.inf))
     return e / e.sum(axis, keepdims=True)
 
 

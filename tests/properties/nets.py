@@ -120,7 +120,9 @@ class Case:
     def with_batch(self, batch: int | None = None, factor: int = 1) -> Case:
         """The same layer on other batches: every bottom's first extent replaced or multiplied."""
         bottoms = [
-            replace(b, shape=(batch or b.shape[0] * factor, *b.shape[1:])) if b.shape else b
+            replace(b, shape=(b.shape[0] * factor if batch is None else batch, *b.shape[1:]))
+            if b.shape
+            else b
             for b in self.bottoms
         ]
         return replace(self, bottoms=tuple(bottoms))
