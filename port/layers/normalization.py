@@ -24,10 +24,11 @@ def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _normalised(x, weight, bias, eps: float):
     """Batch-normalised x with its mean and unbiased variance (biased where a channel has one value)."""
-    mean, variance = x.new_zeros(x.shape[1]), x.new_zeros(x.shape[1])
+    kind = torch.promote_types(x.dtype, torch.float32)  # half precision is for x alone
+    mean, variance = (x.new_zeros(x.shape[1], dtype=kind) for _ in range(2))
     if x.numel() == x.shape[1]:  # each value is its own mean: exactly 0, where torch rounds and divides by m - 1
         y = torch.batch_norm(x - x, weight, bias, None, None, True, 0.0, eps, False)
-        return y, x.detach().reshape(-1), variance
+        return y, x.detach().reshape(-1).to(kind), variance
     y = torch.batch_norm(x, weight, bias, mean, variance, True, 1.0, eps, False)
     return y, mean, variance
 
