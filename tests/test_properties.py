@@ -35,6 +35,10 @@ SAME_MATHS = 1e-11
 # Relative to the top's largest value: float32 sums in another order.
 FLOAT32 = 5e-6
 
+# A loss is -log of a float32 probability, in Caffe as here: next to 1 that is no finer than this, so a loss
+# of 3e-11 comes out as 0.
+FINEST_LOSS = float(np.finfo(np.float32).eps)
+
 # Data layers give their tops to the caller; Python runs what the user registers.
 TYPES = {
     name: cls for name, cls in REGISTRY.items() if cls.kind != "data" and name != "Python" and dialects(cls)
@@ -56,6 +60,8 @@ def agree(found, expected, tolerance: float, what: str, sizes: list | None = Non
             assert a.shape == b.shape, what
             continue
         wider = float(max(1.0, np.abs(sizes[i]).max() / (np.abs(b).max() or 1.0))) if sizes else 1.0
+        if b.ndim == 0 and b != 0 and tolerance > SAME_MATHS:
+            wider = max(wider, FINEST_LOSS / (tolerance * abs(float(b))))
         result = compare(a, b, tolerance * wider, f"{what}, top {i}", nan=True)
         assert result, str(result)
 
