@@ -42,9 +42,9 @@ class Bottom:
 
 
 def _spread(random, bottom):
-    """All different, none near 0: no tie and no kink within 1e-2."""
+    """All different, and from those of other bottoms (by their `limit`); none near 0, 1/2 or 1."""
     count = int(np.prod(bottom.shape))
-    return random.permutation(np.linspace(-2, 2, 2 * count + 1)[1::2] + 0.01)
+    return random.permutation(np.linspace(-2, 2, 2 * count + 1)[1::2] + 0.0137 + 0.0031 * bottom.limit)
 
 
 def _labels(random, bottom):
