@@ -15,6 +15,7 @@ import pytest
 from training_runs import (
     SIMPLE,
     assert_same,
+    ended,
     forked,
     log_of,
     refusal,
@@ -53,11 +54,6 @@ def at_iteration(folder: Path, iteration: int, child: int) -> None:
         time.sleep(0.002)
     os.kill(child, signal.SIGKILL)
     raise AssertionError("the run did not get there")
-
-
-def ended(child: int) -> int:
-    """The exit status of a child, negative for the signal that killed it."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 LONG = "max_iter: 100000 display: 1 snapshot: 0 test_interval: 50"

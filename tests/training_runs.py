@@ -144,3 +144,8 @@ def refusal(capsys: Any, *arguments: str) -> str:
     """What the command says when it refuses."""
     assert command.run(main, ["train", *arguments]) == command.BAD_INPUT
     return capsys.readouterr().err
+
+
+def ended(child: int) -> int:
+    """The exit status of a child, negative for the signal that killed it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

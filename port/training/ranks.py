@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +17,7 @@ from prototxt_gen.errors import CaffeError, Problem
 
 # A test pass of one process may keep the others waiting; a process that ends is noticed at once.
 PATIENCE = timedelta(days=1)
+FAREWELL = 60.0  # seconds to wait for the others at the end
 
 
 class LostRank(CaffeError):
@@ -27,6 +30,7 @@ class Ranks:
     def __init__(self, rank: int = 0, world: int = 1, device: torch.device | None = None):
         self.rank, self.world = rank, world
         self.device = device or torch.device("cpu")
+        self._store: Any = None
 
     @property
     def first(self) -> bool:
@@ -38,9 +42,21 @@ class Ranks:
         if self.world > 1:
             with _noticing_loss():
                 backend = "nccl" if self.device.type == "cuda" else "gloo"
+                self._store, rank, world = next(distributed.rendezvous("env://", self.rank, self.world))
                 distributed.init_process_group(
-                    backend, rank=self.rank, world_size=self.world, timeout=PATIENCE
+                    backend, store=self._store, rank=rank, world_size=world, timeout=PATIENCE
                 )
+
+    def leave(self) -> None:
+        """Wait until all have come to their end: who closes a connection early cuts off what others still read."""
+        if self.world == 1:
+            return
+        limit = time.monotonic() + FAREWELL
+        with suppress(RuntimeError):  # the first process keeps the store, and leaves when all were seen
+            seen = self._store.add("left", 1)
+            while seen < self.world and time.monotonic() < limit:
+                time.sleep(0.01)
+                seen = self._store.add("left", 0)
 
     def stop(self) -> None:
         """Part from the others."""
@@ -108,7 +124,7 @@ def _noticing_loss() -> Iterator[None]:
     try:
         yield
     except RuntimeError as cause:
-        reason = str(cause).splitlines()[0]
+        reason = re.sub(r"^\[[^]]*\] *", "", str(cause).splitlines()[0]).split(". ")[0]
         fix = "see what it printed; when that is mended, start all processes again with --resume"
         raise LostRank(
             Problem(f"another process of the run ended or cannot be reached: {reason}", fix=fix)

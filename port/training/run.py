@@ -42,7 +42,9 @@ def train(solver_prototxt: str | Path, options: Options | None = None) -> int:
     ranks = Ranks(rank, world, choose_device(options, file))
     ranks.start()
     try:
-        return _Setup(file, options, ranks).run()
+        signal = _Setup(file, options, ranks).run()
+        ranks.leave()
+        return signal
     finally:
         ranks.stop()
 

@@ -13,6 +13,9 @@ from ..solver import Solver
 from ..solver.parameters import Learned
 from ..solver.passes import Outputs
 
+# Layers that compute as well in bfloat16; all others get float32, whose range their constants need.
+HALF = ("Convolution", "Deconvolution", "InnerProduct", "BN", "BatchNorm", "Scale", "ReLU", "Eltwise", "Concat")
+
 
 @dataclass(frozen=True)
 class Speed:
@@ -41,6 +44,9 @@ def apply_speed(solver: Solver, speed: Speed) -> list[str]:
     if speed.compile:
         deviations.append("--compile: fused kernels round differently")
     if speed.amp:
+        for node in solver.net.caffe.nodes:
+            if node.layer.kind != "data" and node.layer.type not in HALF:
+                solver.net.layer(node.name).register_forward_pre_hook(_in_float32)
         deviations.append("--amp: products are computed in bfloat16, with 8 bits of mantissa")
     if speed.channels_last or speed.compile or speed.amp:
         solver.passes.call = _call(solver, speed)
@@ -70,6 +76,10 @@ def _call(solver: Solver, speed: Speed) -> Any:
         return {blob: value.float() for blob, value in found.items()}
 
     return call
+
+
+def _in_float32(module: Any, bottoms: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return tuple(bottom.float() for bottom in bottoms)
 
 
 def _fused_update(solver: Solver) -> Any:

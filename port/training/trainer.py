@@ -236,6 +236,7 @@ class Trainer:
         hidden = self.ranks.gathered(packed(self._mark["hidden"]))
         if self.ranks.first:
             self._write(hidden)
+        self.last, self.last_iter = self.ranks.agreed(self.last), self.solver.iter
         self._speed.restart()
 
     def _write(self, hidden: list[Any]) -> None:
