@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -101,7 +102,7 @@ def data_shapes(message: Any, phase: str, dialect: str, root: Root) -> tuple[Sha
     """
     param = next((getattr(message, p) for p in REGISTRY[message.type].param[:1] if message.HasField(p)), None)
     source = getattr(param, "source", "")
-    if not source or not find(source, root).exists():
+    if not source or not os.path.exists(find(source, root)):
         return None
     return tuple(open_data(message, phase, dialect, root=root).shapes().values())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +22,7 @@ def roots(root: Root) -> list[Path]:
 def find(path: str, root: Root) -> Path:
     """`path` in the first of the folders that has it; in the first folder where none has."""
     places = [folder / path for folder in roots(root)]
-    return next((place for place in places if place.exists()), places[0])
+    return next((place for place in places if os.path.exists(place)), places[0])
 
 
 @contextmanager

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +86,7 @@ class Feed:
             batch_size=None,
             sampler=numbers,
             num_workers=self.workers,
-            worker_init_fn=_start_worker,
+            worker_init_fn=partial(_start_worker, os.getpid()),
             generator=torch.Generator(),  # without one it would draw from the net's random numbers
         )
         return iter(loader)
@@ -118,8 +120,10 @@ class Feed:
         self.close()
 
 
-def _start_worker(_: int) -> None:
+def _start_worker(parent: int, _: int) -> None:
     """One thread each. Ctrl-C and SIGTERM are for the main process, which ends its workers itself."""
+    if os.getppid() != parent:  # killed meanwhile: nobody would ever end this process
+        os._exit(1)
     cv2.setNumThreads(0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
