@@ -87,6 +87,16 @@ def test_speed_options_compute_the_same_up_to_rounding(tmp_path, capsys, flag, d
     assert any(not np.array_equal(one[name], two[name]) for name in one)  # it was on
 
 
+@pytest.mark.slow
+def test_compiled_nets_compute_the_same_up_to_rounding(tmp_path):
+    for name, more in (("a", []), ("b", ["--compile", "--channels-last", "--fused"])):
+        solver = write_run(tmp_path / name, drop=False)
+        assert main(["train", "--solver", str(solver), "--workers", "0", *more]) == 0
+    one, two = (snapshot_arrays(tmp_path / name / "run" / "tiny", 12) for name in "ab")
+    for name in one:
+        assert np.abs(one[name] - two[name]).max() < 2e-4 * max(np.abs(one[name]).max(), 0.01), name
+
+
 def test_amp_is_near(tmp_path, capsys):
     train(write_run(tmp_path / "a"), SIMPLE)
     assert main(["train", "--solver", str(write_run(tmp_path / "b")), "--workers", "0", "--amp"]) == 0

@@ -42,7 +42,7 @@ def apply_speed(solver: Solver, speed: Speed) -> list[str]:
                 held.data = held.data.contiguous(memory_format=torch.channels_last)
         deviations.append("--channels-last: sums round differently, and dropout draws other masks")
     if speed.compile:
-        deviations.append("--compile: fused kernels round differently")
+        deviations.append("--compile: fused kernels round differently, and dropout draws other masks")
     if speed.amp:
         for node in solver.net.caffe.nodes:
             if node.layer.kind != "data" and node.layer.type not in HALF:

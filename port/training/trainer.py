@@ -168,7 +168,10 @@ class Trainer:
         """Seed all that is random in what comes, by iteration; BVLC's processes draw differently."""
         own = self.ranks.rank if self.solver.dialect == "bvlc" else 0
         words = np.random.SeedSequence([self.seed + own, self.solver.iter, purpose]).generate_state(3)
-        torch.manual_seed(int(words[0]))
+        # Not torch.manual_seed: without a GPU it remembers every call for the day that there is one.
+        torch.default_generator.manual_seed(int(words[0]))
+        if self.ranks.device.type == "cuda":
+            torch.cuda.manual_seed(int(words[0]))
         np.random.seed(int(words[1]))
         random.seed(int(words[2]))
 
