@@ -24,7 +24,9 @@ PROGRAMS = {
     "reference_weights": "reference_weights.__main__",
     "port": "port.__main__",
     "verify": "verify.__main__",
+    "verify/reproduce_table1.py": "verify.reproduce_table1",
     "verify/reproduce_table2.py": "verify.reproduce_table2",
+    "verify/reproduce_table3.py": "verify.reproduce_table3",
 }
 each_program = pytest.mark.parametrize("program", PROGRAMS)
 

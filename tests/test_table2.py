@@ -22,7 +22,8 @@ from verify.metrics import evaluate
 from verify.predict import compute_scores
 from verify.reproduce_table2 import main
 from verify.scores import read_scores, write_scores
-from verify.table import Figure, compare_row, load_table
+from verify.tables import Figure, compare_row, layout, load_table, side_by_side
+from verify.tables.layout import row_page, table_page
 
 ROW = "ResNet-SRN"
 CLASSES = 7
@@ -80,22 +81,91 @@ def test_nothing_compared_is_no_success():
     assert not replace(compare_row(paper_figures(), load_table(2), ROW, 3, 80), figures=())
 
 
-def test_all_three_outputs_say_the_same():
-    row = compare_row(paper_figures(mAP=0.7, **{"F1-C": float("nan")}), load_table(2), ROW, 40504, 80, "mine")
-    text = row.text().splitlines()
-    assert next(line.split() for line in text if line.startswith("mAP")) == [
-        "mAP", "77.1", "70.00", "-7.10", "NOT", "reproduced",
+def cells(page: str, row: str) -> list[str]:
+    """The words of the line of a page that starts so."""
+    (line,) = (line for line in page.splitlines() if line.strip("| ").startswith(row))
+    return line.replace("|", " ").split()
+
+
+@pytest.mark.parametrize("style", ["text", "markdown"])
+def test_the_page_shows_the_whole_table_with_ours_below_its_row(style):
+    ours = paper_figures(mAP=0.7, **{"F1-C": float("nan")})
+    page = table_page(compare_row(ours, load_table(2), ROW, 40504, 80, "mine"), style)
+    names = [line.strip("| ").split("  ")[0].split(" |")[0] for line in page.splitlines()]
+    at = names.index(ROW)
+    assert [name.strip() for name in names[at + 1 : at + 4]] == ["ours", "difference", "reproduced"]
+    assert cells(page, "ours ")[:4] == ["ours", "70.00", "nan", "81.60"]
+    assert cells(page, "difference")[:4] == ["difference", "-7.10", "nan", "+0.00"]
+    assert [word.strip("*").lower() for word in cells(page, "reproduced")[1:]] == ["no", "no"] + ["yes"] * 11
+    assert cells(page, "ResNet-107")[1:4] == ["75.4", "69.7", "80.9"]
+    assert cells(page, "WARP")[:3] == ["WARP", "(quoted)", "-"]
+    assert "11 of 13 figures reproduced" in page and "NOT reproduced: mAP, F1-C" in page and "ours: mine" in page
+    assert "not the test data" not in page and "ML-GCN" not in page
+    if style == "markdown":
+        lines = [line for line in page.splitlines() if line.startswith("|")]
+        assert len({line.count("|") for line in lines}) == 1 and len(lines) == 2 + 7 + 3
+
+
+@pytest.mark.parametrize("style", ["text", "markdown"])
+def test_one_row_shows_paper_ours_difference_and_verdict(style):
+    page = row_page(compare_row(paper_figures(mAP=0.7), load_table(2), ROW, 53, 7), style)
+    assert cells(page, "mAP") == ["mAP", "77.1", "70.00", "-7.10", "NOT", "reproduced"]
+    assert cells(page, "P-O@3") == ["P-O@3", "87.4", "87.40", "+0.00", "reproduced"]
+    assert "not the test data of MS-COCO, which has 40,504 images, 80 classes" in page
+
+
+def test_data_for_json():
+    ours = paper_figures(mAP=0.7, **{"F1-C": float("nan")})
+    found = json.loads(json.dumps(layout.data(compare_row(ours, load_table(2), ROW, 40504, 80)), allow_nan=False))
+    assert list(found) == [
+        "table", "dataset", "row", "quoted", "source", "images", "classes", "reproduced", "figures", "notes",
+        "published",
     ]  # fmt: skip
-    assert "11 of 13 figures reproduced" in row.text() and "ours: mine" in row.text()
-    assert "not the test data" not in row.text()
-    lines = [line for line in row.markdown().splitlines() if line.startswith("|")]
-    assert len({line.count("|") for line in lines}) == 1 and len(lines) == 6
-    assert lines[3].startswith("| ours | 70.0 | nan | 81.6 |")
-    data = json.loads(row.json())
-    assert data["figures"]["mAP"] == {
+    assert found["figures"]["mAP"] == {
         "paper": 77.1, "ours": pytest.approx(70), "difference": pytest.approx(-7.1), "reproduced": False,
     }  # fmt: skip
-    assert data["figures"]["F1-C"]["ours"] is None and data["reproduced"] is False
+    assert found["figures"]["F1-C"]["ours"] is None and found["reproduced"] is False
+    assert found["published"]["CNN-RNN"] == {"quoted": True, "figures": dict(load_table(2).row("CNN-RNN"))}
+
+
+@pytest.mark.parametrize(("number", "row"), [(1, "KNN"), (2, "CNN-RNN"), (2, "WARP"), (3, "DHC"), (3, "R*CNN")])
+def test_a_row_quoted_from_elsewhere_is_never_claimed(number, row):
+    table = load_table(number)
+    same = {name: value / 100 for name, value in table.row(row).items()}
+    compared = compare_row(same, table, row, table.images, table.classes)
+    assert all(figure.reproduced for figure in compared.figures) and not compared
+    page = row_page(compared, "text")
+    assert "quoted by the paper from elsewhere; not claimed" in page and "not claimed" in cells_of_first(page)
+    assert "figures reproduced" not in page
+    assert not any(figure["reproduced"] for figure in layout.data(compared)["figures"].values())
+
+
+def cells_of_first(page: str) -> str:
+    return page.splitlines()[3]
+
+
+def test_the_papers_own_rows_are_not_quoted():
+    quoted = [[name for name in load_table(n).rows if load_table(n).quoted(name)] for n in (1, 2, 3)]
+    assert quoted == [["KNN", "WARP", "CNN-RNN"], ["WARP", "CNN-RNN"], ["R-CNN", "R*CNN", "DHC"]]
+
+
+def test_later_methods_are_shown_when_asked_for():
+    compared = compare_row(paper_figures(), load_table(2), ROW, 40504, 80)
+    page = table_page(compared, "text", later=True)
+    assert cells(page, "ML-GCN")[3:6] == ["83.0", "78.0", "85.1"] and cells(page, "DELTA")[3:] == ["71.3"] + ["-"] * 6
+    assert layout.data(compared, later=True)["later"]["C-Tran (CVPR, 2021)"]["R-O"] == 76.5
+    third = compare_row({"mAP": 0.8, "F1-C": 0.7, "F1-O": 0.7}, load_table(3), ROW, 29177, 14)
+    assert "no figures of later methods are known for WIDER-Attribute" in table_page(third, "text", later=True)
+
+
+@pytest.mark.parametrize("style", ["text", "markdown"])
+def test_several_nets_side_by_side_above_the_papers_table(style):
+    one, two = paper_figures(), {"mAP": 0.5, "P-O@3": float("nan")}
+    page = side_by_side({"small": one, "smaller": two}, load_table(2), heading="Ours", style=style)
+    assert page.startswith("Ours\n\n") and "Table 2 of the paper, MS-COCO: 40,504 images, 80 classes" in page
+    assert cells(page, "small ")[1:] == [f"{v:.1f}" for v in load_table(2).row(ROW).values()]
+    assert cells(page, "smaller")[1:] == ["50.0"] + ["-"] * 10 + ["nan", "-"]
+    assert page.index("smaller") < page.index("WARP (quoted)") < page.index("ResNet-SRN ")
 
 
 def test_unknown_rows_and_tables_are_refused():
@@ -117,8 +187,10 @@ def data(tmp_path):
 
 def row_of(monkeypatch, figures: dict[str, float]) -> None:
     """Make the table's row hold these figures, rounded as the paper prints them."""
-    published = {name: round(100 * figures[name], 1) for name in load_table(2).row(ROW)}
-    monkeypatch.setattr("verify.table.PublishedTable.row", lambda self, name: published)
+    table = load_table(2)
+    published = {name: round(100 * figures[name], 1) for name in table.row(ROW)}
+    changed = replace(table, rows={**table.rows, ROW: published})
+    monkeypatch.setattr("verify.tables.command.load_table", lambda number: changed)
 
 
 def figures_of(data: Path) -> dict[str, float]:
@@ -176,8 +248,8 @@ def test_bad_files_exit_with_two_and_name_everything(tmp_path, capsys, scores, l
         (["--prototxt", "p", "--labels", "l"], "but not --caffemodel, --image-list, --image-root"),
         (["--scores", "s", "--labels", "l", "--caffemodel", "c"], "--caffemodel cannot be combined with"),
         (["--scores", "s", "--labels", "l", "--scores-out", "o"], "--scores-out cannot be combined"),
-        (["--root", ".", "--labels", "l"], "--labels cannot be combined with --root"),
-        (["--root", ".", "--scores-out", "o"], "--scores-out cannot be combined with --root"),
+        (["--root", ".", "--labels", "l"], "--labels cannot be combined with --released"),
+        (["--root", ".", "--scores-out", "o"], "--scores-out cannot be combined with --released"),
         (["--row", "ResNet-SRN"], "--row given, but nothing to evaluate"),
         (["--scores", "s", "--labels", "l", "--row", "SRN"], "Table 2 has no row 'SRN'"),
         (["--scores", "s", "--image", "i"], "--scores given, but not --labels. --image cannot be combined"),

@@ -1,10 +1,10 @@
-"""Table 2 of the paper (MS-COCO) from score files, or from a net and its test images."""
+"""Where scores come from: a scores file, a net with its test images, or the authors' released files."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,26 @@ from port.images import read_image_list
 from prototxt_gen.errors import CaffeError, DataError, Problem, Problems
 from reference_weights import manifest
 
-from .metrics import evaluate
-from .scores import match, read_labels, read_scores, write_scores
-from .table import RowComparison, compare_row, load_table
+from ..scores import match, read_labels, read_scores, write_scores
+from .published import PublishedTable
 
-TABLE = 2
-DATASET = "coco"  # the manifest's key
-ROW = "ResNet-SRN"
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Logits and labels, both (images, classes), where the logits come from, and remarks on both."""
+
+    scores: NDArray[Any]
+    labels: NDArray[Any]
+    source: str
+    remarks: tuple[str, ...] = ()
+
+    def at(self, index: Path | None) -> Predictions:
+        """The images that the authors' index file selects (None: all); raises DataError."""
+        if index is None:
+            return self
+        rows = _selected(index, len(self.labels))
+        remark = f"{len(rows):,} of {len(self.labels):,} images, those of {index}"
+        return replace(self, scores=self.scores[rows], labels=self.labels[rows], remarks=(*self.remarks, remark))
 
 
 @dataclass(frozen=True)
@@ -37,31 +50,31 @@ class NetFiles:
     device: str | None = None  # None: the GPU when there is one
 
 
-def from_scores(scores_file: Path, labels_file: Path, row: str = ROW) -> RowComparison:
-    """Figures of a scores file (logits) and a label file beside a row of Table 2.
+def from_scores(table: PublishedTable, scores: Path, labels: Path, index: Path | None = None) -> Predictions:
+    """A scores file (logits) and a label file; raises DataError with the problems of both."""
+    return scores_and_labels(scores, labels, table.protocol).at(index)
 
-    Raises DataError with the problems of both files, UsageError for an unknown row.
-    """
-    load_table(TABLE).row(row)
-    scores, labels = _all(lambda: read_scores(scores_file), lambda: read_labels(labels_file))
+
+def scores_and_labels(scores_file: Path, labels_file: Path, protocol: str) -> Predictions:
+    """The same without a table; raises DataError with the problems of both files."""
+    scores, labels = collect(lambda: read_scores(scores_file), lambda: read_labels(labels_file, protocol=protocol))
     match(scores, labels, scores_file, labels_file)
-    return _compare(scores, labels, row, str(scores_file))
+    return Predictions(scores, labels, str(scores_file))
 
 
-def from_net(files: NetFiles, row: str = ROW) -> RowComparison:
-    """Compute the scores of a net on its test images, then figures as from a scores file.
+def from_net(table: PublishedTable, files: NetFiles, index: Path | None = None) -> Predictions:
+    """Compute the scores of a net on its test images.
 
     Everything that can be checked is checked before the first image is computed; raises CaffeError with all
     problems.
     """
     import port
 
-    from .predict import compute_scores, image_input, score_output
+    from ..predict import compute_scores, image_input, score_output
 
-    load_table(TABLE).row(row)
-    images, labels, _ = _all(
+    images, labels, _ = collect(
         lambda: read_image_list(files.image_list, files.image_root),
-        lambda: read_labels(files.labels),
+        lambda: read_labels(files.labels, protocol=table.protocol),
         lambda: _check_files(files),
     )
     net = port.load_net(files.prototxt, files.caffemodel)
@@ -74,62 +87,59 @@ def from_net(files: NetFiles, row: str = ROW) -> RowComparison:
         if classes != labels.shape[1]:
             expected = f"{classes}, as output '{blob}' of {files.prototxt} has"
             problems.add(f"{labels.shape[1]} columns", expected=expected)
+    if index is not None:
+        _selected(index, len(labels))
     scores = compute_scores(net, images, device=files.device)
     if files.scores_out:
         write_scores(files.scores_out, scores)
     # Six decimals, as in the authors' files: the figures are those that the written scores give.
-    return _compare(np.round(scores.astype(np.float64), 6), labels, row, str(files.caffemodel))
+    return Predictions(np.round(scores.astype(np.float64), 6), labels, str(files.caffemodel)).at(index)
 
 
-def from_root(
+def from_released(
+    table: PublishedTable,
     root: Path,
     image_root: Path | None = None,
-    row: str = ROW,
     scores_out: Path | None = None,
     device: str | None = None,
-) -> Iterator[RowComparison]:
-    """Figures from released files under `root`, named as the authors named them.
+) -> Iterator[Predictions]:
+    """Scores from released files under `root`, named as the authors named them.
 
-    First those of the authors' own scores, then, with `image_root`, those of the released net. Raises
-    DataError naming the files that are missing and where they were published.
+    First the authors' own scores, then, with `image_root`, those of the released net. Raises DataError naming
+    the files that are missing and where they were published.
     """
-    have = manifest.paths(root, DATASET)
+    have = manifest.paths(root, table.key)
     net_roles = ("prototxt", "caffemodel", "image_list", "labels")
-    wanted = net_roles if image_root else ("scores", "labels")
-    absent = [file for file in manifest.missing(root, DATASET) if file.role in wanted]
+    wanted = (*(net_roles if image_root else ("scores", "labels")), "index")
+    absent = [file for file in manifest.missing(root, table.key) if file.role in wanted]
     if absent:
         hint = "`python -m reference_weights list` says where it was published"
         raise DataError(Problem("there is no such file", file.purpose, hint, file=root / file.path) for file in absent)
+    index = have.get("index")
     if "scores" in have:
-        yield from_scores(have["scores"], have["labels"], row)
+        yield from_scores(table, have["scores"], have["labels"], index)
     if image_root:
         net = {role: have[role] for role in net_roles}
-        yield from_net(NetFiles(**net, image_root=image_root, scores_out=scores_out, device=device), row)
+        yield from_net(table, NetFiles(**net, image_root=image_root, scores_out=scores_out, device=device), index)
 
 
-def not_compared(root: Path, image_root: Path | None) -> list[str]:
-    """What `from_root` leaves out for want of a file or option, one sentence each."""
+def not_compared(table: PublishedTable, root: Path, image_root: Path | None) -> list[str]:
+    """What `from_released` leaves out for want of a file or option, one sentence each."""
     notes = []
-    if "scores" not in manifest.paths(root, DATASET):
+    if "scores" not in manifest.paths(root, table.key):
         notes.append(f"the authors' own scores are not under {root}, so only the net's are compared")
     if image_root is None:
         notes.append("the released net is not run: that takes --image-root, the folder of the test images")
     return notes
 
 
-def needed() -> str:
-    """For people: which released files Table 2 needs, where they were published, where they go."""
-    files = manifest.describe(manifest.load(DATASET))
-    return f"{files}\n\ntest images: {manifest.images_from(DATASET)}"
+def needed(table: PublishedTable) -> str:
+    """For people: which released files a table needs, where they were published, where they go."""
+    files = manifest.describe(manifest.load(table.key))
+    return f"{files}\n\ntest images: {manifest.images_from(table.key)}"
 
 
-def _compare(scores: NDArray[Any], labels: NDArray[Any], row: str, source: str) -> RowComparison:
-    figures = evaluate(scores, labels, "srn", top3_threshold=True)
-    images, classes = labels.shape
-    return compare_row(figures, load_table(TABLE), row, images, classes, source)
-
-
-def _all(*readers: Callable[[], Any]) -> list[Any]:
+def collect(*readers: Callable[[], Any]) -> list[Any]:
     """What every reader returns; raises once, with the problems of all of them."""
     results, problems = [], []
     for reader in readers:
@@ -140,6 +150,12 @@ def _all(*readers: Callable[[], Any]) -> list[Any]:
     if problems:
         raise DataError(problems)
     return results
+
+
+def _selected(index: Path, images: int) -> NDArray[np.int64]:
+    from ..datasets.index import read_index  # NUS-WIDE alone needs it, and what reads MATLAB files
+
+    return read_index(index, images)
 
 
 def _check_files(files: NetFiles) -> None:

@@ -1,0 +1,169 @@
+"""Tables as text for a terminal, as Markdown and as data for JSON; figures in percent.
+
+One list of lines (a label and a cell per column) serves terminal and Markdown, so that both say the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prototxt_gen.columns import columns as aligned
+
+from .comparison import DIFFERENT, QUOTED, Figure, RowComparison
+from .published import TOP3, Figures, PublishedTable
+
+STYLES = ("text", "markdown", "json")
+MARK = " (quoted)"  # after the name of a row that is not the paper's own
+LEGEND = "(quoted): by the paper from elsewhere; not claimed here"
+LATER = "after the paper, as a later paper lists them ('The Proposed' is its own); not claimed here"
+
+Line = tuple[str, Sequence[str]]
+
+
+def side_by_side(
+    rows: Mapping[str, Figures], table: PublishedTable, *, heading: str = "", later: bool = False, style: str = "text"
+) -> str:
+    """Figures of several nets (name -> column -> fraction, from `metrics.evaluate`) in the form of a table of the
+    paper, and that table below it; a column that a net lacks is "-"."""
+    ours = [(name, [_cell(figures.get(c), 100) for c in table.columns]) for name, figures in rows.items()]
+    theirs = f"Table {table.number} of the paper, {table.dataset}: {table.images:,} images, {table.classes} classes"
+    blocks = [[heading]] if heading else []
+    blocks += [
+        _grid(ours, table.columns, style),
+        [theirs],
+        _grid(published_lines(table), table.columns, style),
+        [LEGEND],
+    ]
+    return _page(blocks + (_later(table, style) if later else []))
+
+
+def table_page(comparison: RowComparison, style: str, later: bool = False) -> str:
+    """The whole table, ours inserted below the row that it is compared with."""
+    table = comparison.table
+    lines: list[Line] = []
+    for line, name in zip(published_lines(table), table.rows, strict=True):
+        lines.append(line)
+        if name == comparison.row:
+            lines += _ours(comparison, table.columns, style)
+    blocks = [_heading(comparison, style), _grid(lines, table.columns, style), [LEGEND]]
+    return _page([*blocks, *(_later(table, style) if later else []), _notes(comparison, style)])
+
+
+def row_page(comparison: RowComparison, style: str) -> str:
+    """One row alone, a figure per line."""
+    titles = ["", "paper", "ours", "difference"]
+    ranged = any(figure.interval for figure in comparison.figures)
+    body = [titles + ["95 %"] * ranged + [""]]
+    for figure in comparison.figures:
+        cells = [figure.column, f"{figure.paper:.1f}", f"{figure.ours:.2f}", _signed(figure.difference)]
+        body.append(cells + [_range(figure)] * ranged + [comparison.mark(figure)])
+    block = _markdown(body) if style == "markdown" else aligned(body, right=range(1, len(titles) + ranged))
+    return _page([_heading(comparison, style), block, _notes(comparison, style)])
+
+
+def data(comparison: RowComparison, later: bool = False) -> dict[str, Any]:
+    """For JSON: percent, a NaN as null; the keys are stable."""
+    table = comparison.table
+    found = {
+        "table": table.number,
+        "dataset": table.dataset,
+        "row": comparison.row,
+        "quoted": comparison.quoted,
+        "source": comparison.source,
+        "images": comparison.images,
+        "classes": comparison.classes,
+        "reproduced": bool(comparison),
+        "figures": {figure.column: _figure_data(figure, comparison.quoted) for figure in comparison.figures},
+        "notes": comparison.notes,
+        "published": {n: {"quoted": table.quoted(n), "figures": dict(row)} for n, row in table.rows.items()},
+    }
+    return found | ({"later": {name: dict(row) for name, row in table.later.items()}} if later else {})
+
+
+def published_lines(table: PublishedTable) -> list[Line]:
+    """Every row as the paper prints it; quoted ones are marked."""
+    return [
+        (name + MARK * table.quoted(name), [_cell(row.get(c)) for c in table.columns])
+        for name, row in table.rows.items()
+    ]
+
+
+def number(value: float) -> float | None:
+    """A figure for JSON, which knows no NaN."""
+    return None if math.isnan(value) else value
+
+
+def _figure_data(figure: Figure, quoted: bool) -> dict[str, Any]:
+    found = {
+        "paper": figure.paper,
+        "ours": number(figure.ours),
+        "difference": number(figure.difference),
+        "reproduced": figure.reproduced and not quoted,
+    }
+    return found | ({"interval": [number(v) for v in figure.interval]} if figure.interval else {})
+
+
+def _ours(comparison: RowComparison, names: Sequence[str], style: str) -> list[Line]:
+    """Ours, the difference, the interval and the verdict, under the row that they belong to."""
+    figures = {figure.column: figure for figure in comparison.figures}
+    marks = {QUOTED: "-", DIFFERENT: "**no**" if style == "markdown" else "NO"}
+
+    def line(name: str, text: Any) -> Line:
+        return f"  {name}", [text(figures[c]) if c in figures else "-" for c in names]
+
+    lines = [line("ours", lambda f: f"{f.ours:.2f}"), line("difference", lambda f: _signed(f.difference))]
+    if any(figure.interval for figure in comparison.figures):
+        for end, name in enumerate(("95 % from", "95 % to")):
+            lines.append(line(name, lambda f, end=end: f"{f.interval[end]:.2f}" if f.interval else "-"))
+    return [*lines, line("reproduced", lambda f: marks.get(comparison.mark(f), "yes"))]
+
+
+def _later(table: PublishedTable, style: str) -> list[list[str]]:
+    if not table.later:
+        return [[f"no figures of later methods are known for {table.dataset}"]]
+    names = [c for c in table.columns if any(c in row for row in table.later.values())]
+    lines = [(name, [_cell(row.get(c)) for c in names]) for name, row in table.later.items()]
+    return [[LATER], _grid(lines, names, style)]
+
+
+def _grid(lines: Sequence[Line], names: Sequence[str], style: str) -> list[str]:
+    body = [[label, *cells] for label, cells in lines]
+    if style == "markdown":
+        return _markdown([["", *names], *body])
+    split = next((i for i, name in enumerate(names) if name.endswith(TOP3)), len(names))
+    above = ["All", *[""] * (split - 1), "top 3", *[""] * (len(names) - split - 1)] if split < len(names) else []
+    heads = [["", *above]] if above else []
+    heads.append(["", *(name.removesuffix(TOP3) for name in names)])
+    return aligned([*heads, *body], right=range(1, len(names) + 1))
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    lines.insert(1, f"|---|{'---:|' * (len(rows[0]) - 1)}")
+    return lines
+
+
+def _page(blocks: Sequence[Sequence[str]]) -> str:
+    return "\n\n".join("\n".join(block) for block in blocks)
+
+
+def _heading(comparison: RowComparison, style: str) -> list[str]:
+    return [f"**{comparison.heading}**" if style == "markdown" else comparison.heading]
+
+
+def _notes(comparison: RowComparison, style: str) -> list[str]:
+    return [f"- {note}" for note in comparison.notes] if style == "markdown" else comparison.notes
+
+
+def _cell(value: float | None, scale: float = 1) -> str:
+    return "-" if value is None else f"{scale * value:.1f}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("+nan", "nan")
+
+
+def _range(figure: Figure) -> str:
+    return f"{figure.interval[0]:.2f} to {figure.interval[1]:.2f}" if figure.interval else "-"

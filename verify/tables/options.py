@@ -1,0 +1,51 @@
+"""Which options of the table commands go together."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterable
+
+from prototxt_gen.errors import UsageError
+
+FROM_SCORES = ("scores", "labels")
+FROM_NET = ("prototxt", "caffemodel", "image_list", "image_root", "labels")
+FROM_RELEASED = ("released", "image_root")
+COMPUTING = ("scores_out", "device")  # only where a net computes scores
+SHOWING = ("row", "format", "later")
+
+
+def choose(options: Namespace) -> str:
+    """Where the figures come from: "scores", "net", "released" or "example"; raises UsageError naming the options
+    that are missing or do not go together."""
+    given = [name for name, value in vars(options).items() if value not in (None, False)]
+    source: str
+    needs: tuple[str, ...]
+    may: tuple[str, ...]
+    if "released" in given:
+        source, needs, may = "released", ("released",), FROM_RELEASED + SHOWING
+        may += COMPUTING if "image_root" in given else ()
+    elif "scores" in given:
+        source, needs, may = "scores", FROM_SCORES, (*FROM_SCORES, "index", *SHOWING)
+    elif set(given) & set(FROM_NET + COMPUTING):
+        source, needs, may = "net", FROM_NET, (*FROM_NET, *COMPUTING, "index", *SHOWING)
+    else:
+        source, needs, may = "example", (), ("image",)
+    missing = [name for name in needs if name not in given]
+    allowed = [name for name in given if name in may]
+    extra = [name for name in given if name not in may]
+    problems = []
+    if missing:
+        hint = "; or give --scores" if given == ["labels"] else ""
+        problems.append(f"{_flags(allowed)} given, but not {_flags(missing)}{hint}")
+    if extra and source == "example":
+        hint = "give --scores, --prototxt or --released"
+        problems.append(f"{_flags(extra)} given, but nothing to evaluate: {hint}")
+    elif extra:
+        problems.append(f"{_flags(extra)} cannot be combined with {_flags(allowed)}")
+    if problems:
+        raise UsageError(". ".join(problems))
+    return source
+
+
+def _flags(names: Iterable[str]) -> str:
+    return ", ".join("--" + name.replace("_", "-") for name in names)
