@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
-from port.images import load_image, read_image_list, sample_images
+from port.images import find_images, load_image, read_image_list, read_pixels, sample_images
 from prototxt_gen.errors import DataError, UsageError
 
 # Grey levels of 0 to 255; float32 keeps about 1.5e-5 of them, twice (after resizing, after scaling).
@@ -93,14 +94,68 @@ def test_black_and_white_and_single_frames(tmp_path, pixels):
     assert np.abs(frame - plain(flat / 255, 4, 5)).max() < TOLERANCE
 
 
-@pytest.mark.parametrize("suffix", ["tif", "jpg"])
-def test_four_inks_are_not_taken_for_alpha(tmp_path, pixels, suffix):
-    smooth = Image.fromarray(pixels).resize((90, 70))
-    smooth.convert("CMYK").save(tmp_path / f"cmyk.{suffix}", quality=100)
-    result = load_image(tmp_path / f"cmyk.{suffix}", 5, 7)
-    # JPEG loses some grey levels; inks taken for colours would be off by 100 and more.
-    tolerance = TOLERANCE if suffix == "tif" else 25
-    assert np.abs(result - plain(np.asarray(smooth) / 255, 5, 7)).max() < tolerance
+def test_four_inks_become_rgb_as_in_2017(tmp_path, pixels):
+    """White and pure inks; black added to an ink darkens it at once, where later Pillows multiply."""
+    inks = np.zeros((16, 96, 4), np.uint8)
+    for i, ink in enumerate([(0, 0, 0, 0), (255, 0, 0, 0), (0, 255, 0, 0), (0, 0, 255, 0), (0, 0, 0, 100), (100,) * 4]):
+        inks[:, 16 * i : 16 * i + 16] = ink
+    Image.fromarray(inks, "CMYK").save(tmp_path / "cmyk.jpg", quality=100)
+    found = read_pixels(tmp_path / "cmyk.jpg")[8, 8::16].astype(int)
+    expected = [(255,) * 3, (0, 255, 255), (255, 0, 255), (255, 255, 0), (155,) * 3, (55,) * 3]
+    assert np.abs(found - expected).max() <= 2  # grey levels that JPEG loses
+
+
+def test_exif_rotation_is_ignored(tmp_path, pixels):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    image = Image.fromarray(pixels)
+    image.save(tmp_path / "turned.png", exif=exif)
+    assert np.array_equal(read_pixels(tmp_path / "turned.png"), pixels)
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    image.save(tmp_path / "plain.jpg")
+    assert np.array_equal(read_pixels(tmp_path / "turned.jpg"), read_pixels(tmp_path / "plain.jpg"))
+
+
+def test_palettes_are_looked_up(tmp_path, pixels):
+    image = Image.fromarray(pixels).quantize(16)
+    expected = np.asarray(image.convert("RGB"))
+    for name, options in (("a.png", {}), ("b.png", {"transparency": 3}), ("c.gif", {}), ("d.gif", {"transparency": 3})):
+        image.save(tmp_path / name, **options)
+        assert np.array_equal(read_pixels(tmp_path / name), expected), name
+    grey = Image.fromarray(pixels[:, :, 0]).quantize(16)
+    grey.save(tmp_path / "grey.png")
+    assert np.array_equal(np.unique(read_pixels(tmp_path / "grey.png")), np.unique(np.asarray(grey.convert("L"))))
+
+
+def test_tiff_samples(tmp_path, pixels):
+    """8 bits are the pixels, 16 and floating point keep their depth; other kinds of samples are refused."""
+    assert np.array_equal(read_pixels(saved(tmp_path, pixels, "rgb.tif")), pixels)
+    deep = pixels.astype(np.uint16) * 257 + 1
+    tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="rgb")
+    tifffile.imwrite(tmp_path / "planes.tif", deep.transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
+    for name in ("deep.tif", "planes.tif"):
+        found = read_pixels(tmp_path / name)
+        assert found.dtype == np.uint16 and np.array_equal(found, deep), name
+    floats = (pixels[:, :, 0] / np.float32(255)).astype(np.float32)
+    tifffile.imwrite(tmp_path / "float.tif", floats, photometric="minisblack")
+    assert np.array_equal(read_pixels(tmp_path / "float.tif"), floats)
+    for values, reason in ((floats * 255, "pixels of .* to .*; expected floating"), (floats * np.nan, "NaN")):
+        tifffile.imwrite(tmp_path / "bad.tif", values, photometric="minisblack")
+        with pytest.raises(DataError, match=rf"bad\.tif: .*{reason}"):
+            read_pixels(tmp_path / "bad.tif")
+    smooth = Image.fromarray(pixels)
+    for kind in (smooth.convert("CMYK"), smooth.quantize(16)):
+        kind.save(tmp_path / "other.tif")
+        with pytest.raises(DataError, match=r"other\.tif: a TIFF whose samples are neither grey nor RGB"):
+            read_pixels(tmp_path / "other.tif")
+
+
+def test_jpegs_are_decoded_as_pillow_does(tmp_path, pixels):
+    smooth = Image.fromarray(pixels).resize((61, 47), Image.Resampling.BICUBIC)
+    for subsampling in (0, 1, 2):
+        smooth.save(tmp_path / "photo.jpg", quality=60, subsampling=subsampling, progressive=subsampling == 1)
+        with Image.open(tmp_path / "photo.jpg") as image:
+            assert np.array_equal(read_pixels(tmp_path / "photo.jpg"), np.asarray(image))
 
 
 @pytest.mark.parametrize(
@@ -109,9 +164,10 @@ def test_four_inks_are_not_taken_for_alpha(tmp_path, pixels, suffix):
         (b"no image at all", "in no known image format"),
         (b"", "in no known image format"),
         (None, "there is no such file"),
-        ("truncated", "truncated"),
+        ("truncated", "cannot be read: "),
+        ("truncated jpeg", "truncated"),
         ("folder", "this is a folder"),
-        ("animation", r"the pixels have the shape \(2, 13, 17, 3\)"),
+        ("animation", "the file holds 2 pictures"),
     ],
 )
 def test_unreadable_images_are_named(tmp_path, pixels, content, reason):
@@ -119,6 +175,9 @@ def test_unreadable_images_are_named(tmp_path, pixels, content, reason):
     if content == "truncated":
         saved(tmp_path, pixels, "broken.png")
         path.write_bytes(path.read_bytes()[:200])
+    elif content == "truncated jpeg":
+        path = saved(tmp_path, np.tile(pixels, (9, 9, 1)), "broken.jpg")
+        path.write_bytes(path.read_bytes()[:-2000])
     elif content == "folder":
         path.mkdir()
     elif content == "animation":
@@ -182,3 +241,20 @@ def test_empty_and_endless_lists(folder):
     with pytest.raises(DataError, match="80 more such lines") as caught:
         read_image_list(path, folder)
     assert len(caught.value.problems) == 21
+
+
+def test_lists_can_name_images_that_are_not_there(folder):
+    path = folder / "list.txt"
+    path.write_text("val/a.jpg 3\nval/none.jpg 0\n")
+    assert [image.name for image in read_image_list(path, folder, must_exist=False)] == ["a.jpg", "none.jpg"]
+
+
+def test_images_of_folders(folder):
+    (folder / "val" / "notes.txt").write_text("")
+    (folder / "other.PNG").write_bytes(b"")
+    found = find_images([folder / "val" / "b c.jpg", folder])
+    assert [str(p.relative_to(folder)) for p in found] == ["val/b c.jpg", "other.PNG", "val/a.jpg", "val/b c.jpg"]
+    (folder / "empty").mkdir()
+    with pytest.raises(DataError) as caught:
+        find_images([folder / "none", folder / "empty"])
+    assert ["no such file" in str(p) or "holds no image" in str(p) for p in caught.value.problems] == [True, True]
