@@ -56,7 +56,7 @@ def test_the_authors_way_is_scikit_images(part):
 
 def test_the_comparison_sees_another_border_range_and_shift():
     pixels, height, width = np.full((5, 7, 3), 200, np.uint8), 9, 11
-    pixels[2, 3] = 100
+    pixels[2, 3] = 180
     expected = of_scikit_image(pixels, height, width)
     pixels[2, 3] = 0  # now darker ones are within the range, and the border's corners turn dark
     dark = of_scikit_image(pixels, height, width)
