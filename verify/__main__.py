@@ -1,4 +1,4 @@
-"""python -m verify: golden | net | solver."""
+"""python -m verify: golden | net | solver | dataset."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from prototxt_gen import command
 from prototxt_gen.errors import UsageError
 from prototxt_gen.files import write_text
 
+from .datasets import command as dataset_command
+
 EXAMPLES = """  python -m verify golden tests/golden/layers
   python -m verify net --prototxt net.prototxt --caffemodel net.caffemodel --image cat.jpg
-  python -m verify net --prototxt net.prototxt --caffemodel net.caffemodel --batch 3 --failures-only"""
+  python -m verify net --prototxt net.prototxt --caffemodel net.caffemodel --batch 3 --failures-only
+  python -m verify dataset coco --root ~/coco --output datasets/coco"""
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -36,6 +39,7 @@ def arguments() -> argparse.ArgumentParser:
     net.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where ONNX Runtime runs")
     net.add_argument("--failures-only", action="store_true", help="print failing blobs only")
     net.add_argument("--json", type=Path, help="write the report as JSON as well")
+    dataset_command.add(verbs)
     return parser
 
 
@@ -94,7 +98,8 @@ def run_net(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     args = arguments().parse_args(argv)
-    return {"golden": run_golden, "net": run_net, "solver": run_solver}[args.verb](args)
+    runs = {"golden": run_golden, "net": run_net, "solver": run_solver, "dataset": dataset_command.run}
+    return runs[args.verb](args)
 
 
 if __name__ == "__main__":
