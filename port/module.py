@@ -17,6 +17,7 @@ from .fillers import fill
 from .graph import Graph, Node, Value
 from .layers import Layer, Misfit, show
 from .layers.host import Python
+from .weights import shared_slots
 
 
 class LayerModule(nn.Module):
@@ -106,7 +107,26 @@ class CaffeNet(fx.GraphModule):
         for name in CaffeNet.__annotations__:  # fx knows nothing of these
             if name in self.__dict__:
                 setattr(other, name, copy.deepcopy(self.__dict__[name], memo))
+        other._tie()
         return other
+
+    def _apply(self, fn: Any, recurse: bool = True) -> CaffeNet:
+        super()._apply(fn, recurse)  # to(), double(), cuda(): blob by blob, so that each gets memory of its own
+        self._tie()
+        return self
+
+    def _tie(self) -> None:
+        """Have blobs that are shared by name share their memory again."""
+        if "caffe" not in self.__dict__:
+            return
+        nodes = self.caffe.nodes
+        for (i, j), (k, m) in shared_slots(self.caffe).items():
+            module, owner = self.layer(nodes[i].name), self.layer(nodes[k].name).blobs[m]
+            blob = module.blobs[j]
+            if self.caffe.dialect == "bvlc" and blob.shape == owner.shape:
+                module.set_blob(j, owner)
+            else:
+                blob.data = owner.data.reshape(blob.shape)
 
     def layer(self, name: str) -> LayerModule:
         """The submodule of a layer, by the layer's exact name."""

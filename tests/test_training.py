@@ -116,16 +116,12 @@ def test_test_nets_see_the_live_parameters(tmp_path, dialect):
     model = tmp_path / "run" / "tiny_iter_12.caffemodel"
     net = port.load_net(tmp_path / "net.prototxt", model, phase="TEST")
     sources = [
-        open_data(layer, "TEST", dialect)
-        for layer in read_prototxt(tmp_path / "net.prototxt").message.layer[2:4]
+        open_data(layer, "TEST", dialect) for layer in read_prototxt(tmp_path / "net.prototxt").message.layer[2:4]
     ]
     for source in sources:
         source.position = 9  # three tests of three batches came before
     batches = zip(*(source.batches() for source in sources), strict=True)
-    losses = [
-        float(port.run_blobs(net, one | two)["loss"])
-        for _, (one, two) in zip(range(3), batches, strict=False)
-    ]
+    losses = [float(port.run_blobs(net, one | two)["loss"]) for _, (one, two) in zip(range(3), batches, strict=False)]
     assert float(rows[-1]["loss"]) == pytest.approx(np.mean(losses), rel=1e-6)  # float32 sums
     assert float(rows[-1]["WeightedLoss"]) == pytest.approx(0.5 * float(rows[-1]["loss"]))
     assert float(rows[-1]["loss"]) != float(rows[-2]["loss"])
@@ -140,15 +136,10 @@ def test_test_initialization_and_snapshot_after_train(tmp_path):
 
 def test_several_test_nets_with_states(tmp_path):
     solver = write_run(tmp_path, solver="max_iter: 4 test_interval: 2")
-    text = (
-        solver.read_text()
-        + 'test_iter: 1 test_state { stage: "plain" } test_state { stage: "spare" level: 2 }'
-    )
+    text = solver.read_text() + 'test_iter: 1 test_state { stage: "plain" } test_state { stage: "spare" level: 2 }'
     solver.write_text(text)
     net = tmp_path / "net.prototxt"
-    net.write_text(
-        net.read_text() + 'layer { name: "s" type: "Silence" bottom: "y" include { stage: "spare" } }'
-    )
+    net.write_text(net.read_text() + 'layer { name: "s" type: "Silence" bottom: "y" include { stage: "spare" } }')
     train(solver, SIMPLE)
     assert [len(table(tmp_path / "run" / f"tiny.{kind}.csv")) for kind in ("test", "test1")] == [3, 3]
     assert sum("Testing net (#1)" in line for line in log_of(tmp_path)) == 3
@@ -180,10 +171,7 @@ def test_caffes_tools_understand_the_log(finished):
         if found := OUTPUT.search(line):
             rows[found[1]].append((iteration, found[3], float(found[4])))
     for kind, name in (("Train", "train"), ("Test", "test")):
-        held = [
-            (int(r["NumIters"]), "loss", float(r["loss"]))
-            for r in table(finished / "run" / f"tiny.{name}.csv")
-        ]
+        held = [(int(r["NumIters"]), "loss", float(r["loss"])) for r in table(finished / "run" / f"tiny.{name}.csv")]
         assert [(i, n) for i, n, _ in rows[kind]] == [(i, n) for i, n, _ in held]
         assert [v for *_, v in rows[kind]] == pytest.approx([v for *_, v in held], rel=1e-5)
     assert len([line for line in lines if RATE.search(line)]) == 6
@@ -232,9 +220,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(finished, tmp_path, workers):
     assert sides[0] == sides[1]
     mine, theirs = (table(f / "run" / "tiny.test.csv") for f in (tmp_path, finished))
     assert [r["loss"] for r in mine] == [r["loss"] for r in theirs if int(r["NumIters"]) > 5]
-    losses = [
-        [line.split("loss = ")[1] for line in log_of(f) if ", loss = " in line] for f in (tmp_path, finished)
-    ]
+    losses = [[line.split("loss = ")[1] for line in log_of(f) if ", loss = " in line] for f in (tmp_path, finished)]
     assert losses[0] == losses[1][3:]  # the smoothed loss goes on too
 
 
@@ -318,9 +304,7 @@ def test_recurrent_states_are_resumed(tmp_path):
     (tmp_path / "net.prototxt").write_text(RECURRENT.replace("LIST", str(tmp_path / "list.txt")))
     solver = tmp_path / "solver.prototxt"
     fields = 'base_lr: 0.1 lr_policy: "fixed" max_iter: 8 snapshot: 4 display: 1'
-    solver.write_text(
-        f'net: "{tmp_path / "net.prototxt"}" snapshot_prefix: "{tmp_path / "run" / "tiny"}" {fields}'
-    )
+    solver.write_text(f'net: "{tmp_path / "net.prototxt"}" snapshot_prefix: "{tmp_path / "run" / "tiny"}" {fields}')
     train(solver, SIMPLE)
     whole = snapshot_arrays(tmp_path / "run" / "tiny", 8)
     state = tmp_path / "run" / "tiny_iter_4.solverstate"

@@ -29,10 +29,7 @@ def test_plateau_from_test_to_test():
     from port.training.plateau import Plateau
 
     plateau = Plateau(1e-3, patience=2, threshold=0.1)
-    seen = [
-        (loss, plateau.tested(loss), plateau.rate)
-        for loss in (1.0, 0.95, 0.8, 0.79, 0.78, 0.77, 0.5, 0.5, 0.5)
-    ]
+    seen = [(loss, plateau.tested(loss), plateau.rate) for loss in (1.0, 0.95, 0.8, 0.79, 0.78, 0.77, 0.5, 0.5, 0.5)]
     # 0.95 is no tenth below 1, 0.8 is; then two tests in a row bring nothing.
     assert [change for _, change, _ in seen] == [False, False, False, False, True, False, False, False, True]
     assert [rate for *_, rate in seen] == pytest.approx([1e-3] * 4 + [1e-4] * 4 + [1e-5])

@@ -49,9 +49,7 @@ def start(folder: Path, world: int, *arguments: str) -> list[int]:
 
 def together(folder: Path, world: int, *arguments: str) -> None:
     """Run to the end, in all processes."""
-    assert [ended(child) for child in start(folder, world, *arguments)] == [0] * world, (
-        folder / "rank0"
-    ).read_text()
+    assert [ended(child) for child in start(folder, world, *arguments)] == [0] * world, (folder / "rank0").read_text()
 
 
 def larger_batch(folder: Path, size: int) -> None:
@@ -81,18 +79,13 @@ def test_the_forks_processes_test_together_and_bvlcs_alone(tmp_path):
     means = {}
     for dialect in ("srn", "bvlc"):
         folder = tmp_path / dialect
-        write_run(
-            folder, norm=False, drop=False, solver="max_iter: 1 display: 0 snapshot: 0 test_interval: 5"
-        )
+        write_run(folder, norm=False, drop=False, solver="max_iter: 1 display: 0 snapshot: 0 test_interval: 5")
         together(folder, 2, "--dialect", dialect)
         means[dialect] = float(table(folder / "run" / "tiny.test.csv")[0]["loss"])
     net = port.load_net(tmp_path / "srn" / "net.prototxt", phase="TEST", dialect="srn", seed=7)
     message = read_prototxt(tmp_path / "srn" / "net.prototxt", dialect="srn").message
     batches = zip(*(open_data(layer, "TEST", "srn").batches() for layer in message.layer[2:4]), strict=True)
-    losses = [
-        float(port.run_blobs(net, one | two)["loss"])
-        for _, (one, two) in zip(range(6), batches, strict=False)
-    ]
+    losses = [float(port.run_blobs(net, one | two)["loss"]) for _, (one, two) in zip(range(6), batches, strict=False)]
     assert means["srn"] == pytest.approx(np.mean(losses), rel=1e-6)  # 2 processes x 3 batches
     assert means["bvlc"] == pytest.approx(np.mean(losses[:3]), rel=1e-6)
 
@@ -110,10 +103,7 @@ def test_normalisation_is_local_and_the_first_processs_statistics_are_saved(tmp_
     ]
     feeds = [
         zip(
-            *(
-                open_data(layer, "TRAIN", "srn", seed=7, rank=rank, world=2).batches()
-                for layer in message.layer[:2]
-            ),
+            *(open_data(layer, "TRAIN", "srn", seed=7, rank=rank, world=2).batches() for layer in message.layer[:2]),
             strict=True,
         )
         for rank in range(2)
@@ -135,9 +125,7 @@ def test_normalisation_is_local_and_the_first_processs_statistics_are_saved(tmp_
             held = blob.detach().numpy()
             np.testing.assert_allclose(saved[f"{name}[{i}]"].reshape(held.shape), held, atol=1e-6, rtol=1e-6)
     means = [port.params(solver.net)["norm"][2] for solver in solvers]
-    assert not np.allclose(
-        means[0].numpy(), means[1].numpy(), atol=1e-4
-    )  # the second's would have been others
+    assert not np.allclose(means[0].numpy(), means[1].numpy(), atol=1e-4)  # the second's would have been others
 
 
 def test_a_run_of_two_resumes_exactly(tmp_path):
@@ -210,10 +198,7 @@ def test_gather_is_refused_with_several(tmp_path):
     net = tmp_path / "net.prototxt"
     net.write_text(net.read_text() + 'layer { name: "all" type: "Gather" bottom: "y" top: "all" }\n')
     assert {ended(child) for child in start(tmp_path, 2)} == {command.BAD_INPUT}
-    assert (
-        "layer 'all'" in (tmp_path / "rank0").read_text()
-        and "2 processes" in (tmp_path / "rank0").read_text()
-    )
+    assert "layer 'all'" in (tmp_path / "rank0").read_text() and "2 processes" in (tmp_path / "rank0").read_text()
 
 
 @pytest.mark.slow

@@ -89,9 +89,7 @@ def test_hangup_asks_for_a_snapshot_and_goes_on(tmp_path):
 
 
 def test_a_signal_during_a_test_keeps_the_data_order(tmp_path):
-    solver = write_run(
-        tmp_path, solver="max_iter: 8 test_interval: 4 test_iter: 100000 snapshot: 0 display: 1"
-    )
+    solver = write_run(tmp_path, solver="max_iter: 8 test_interval: 4 test_iter: 100000 snapshot: 0 display: 1")
     child = forked(main, ["train", "--solver", str(solver), "--workers", "0"])
     limit = time.monotonic() + 20
     while time.monotonic() < limit and "Testing net" not in "".join(
@@ -180,9 +178,7 @@ def test_a_bad_record_leaves_a_snapshot_and_is_named(tmp_path):
     train(solver, Options(workers=0, resume=state))
     resumed = snapshot_arrays(tmp_path / "run" / "tiny", 12)
     train(
-        write_run(
-            tmp_path / "b", solver="max_iter: 12 snapshot: 0 test_interval: 100 test_initialization: false"
-        ),
+        write_run(tmp_path / "b", solver="max_iter: 12 snapshot: 0 test_interval: 100 test_initialization: false"),
         SIMPLE,
     )
     assert_same(resumed, snapshot_arrays(tmp_path / "b" / "run" / "tiny", 12))
@@ -262,9 +258,7 @@ def test_a_missing_database(tmp_path, capsys):
     shutil.rmtree(tmp_path / "images")
     shutil.rmtree(tmp_path / "labels")
     said = refusal(capsys, "--solver", str(solver))
-    assert (
-        said.count("there is no such database") == 2 and "layer 'images'" in said and "layer 'truth'" in said
-    )
+    assert said.count("there is no such database") == 2 and "layer 'images'" in said and "layer 'truth'" in said
 
 
 def test_labels_of_another_width(tmp_path, capsys):

@@ -64,9 +64,7 @@ def write_databases(folder: Path, count: int = COUNT) -> tuple[Path, Path]:
     return images, labels
 
 
-def write_run(
-    folder: Path, dialect: str = "bvlc", *, norm: bool = True, solver: str = "", drop: bool = True
-) -> Path:
+def write_run(folder: Path, dialect: str = "bvlc", *, norm: bool = True, solver: str = "", drop: bool = True) -> Path:
     """Databases, net and solver in a folder; `solver`: more fields, later ones instead of the usual ones."""
     folder.mkdir(parents=True, exist_ok=True)
     images, labels = write_databases(folder)
@@ -91,9 +89,7 @@ def write_solver(folder: Path, more: str = "", name: str = "solver.prototxt") ->
 def weights(model: Path) -> dict[str, np.ndarray]:
     """All blobs of a caffemodel by layer and index."""
     with read_caffemodel(model) as held:
-        blobs = {
-            f"{layer.name}[{i}]": blob.data for layer in held.layers for i, blob in enumerate(layer.blobs)
-        }
+        blobs = {f"{layer.name}[{i}]": blob.data for layer in held.layers for i, blob in enumerate(layer.blobs)}
         return {name: np.array(data, np.float32) for name, data in blobs.items()}
 
 

@@ -126,14 +126,10 @@ def _check_tests(param: Any, problems: Problems) -> None:
         expected = f"{own}, one for each test net" + (", or more" if general else "")
         problems.add(f"{count} values", expected=expected, field="test_iter")
     elif len(param.test_state) not in (0, count):
-        problems.add(
-            f"{len(param.test_state)} values", expected=f"{count}, one for each test net", field="test_state"
-        )
+        problems.add(f"{len(param.test_state)} values", expected=f"{count}, one for each test net", field="test_state")
     if count and param.test_interval < 1:
         fix = "set it, or remove test_iter"
-        problems.add(
-            f"{param.test_interval} with test nets", expected="1 or more", fix=fix, field="test_interval"
-        )
+        problems.add(f"{param.test_interval} with test nets", expected="1 or more", fix=fix, field="test_interval")
     for value in param.test_iter:
         if value < 1:
             problems.add(f"{value}", expected="1 or more", field="test_iter")

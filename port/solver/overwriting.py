@@ -34,11 +34,7 @@ def overwriting_layers(net: CaffeNet) -> list[Swap]:
             continue
         bottom = node.bottoms[0]
         maker = producers.get(bottom)
-        sums = (
-            maker is not None
-            and maker.layer.type == "Eltwise"
-            and getattr(maker.layer, "operation", "") == "SUM"
-        )
+        sums = maker is not None and maker.layer.type == "Eltwise" and getattr(maker.layer, "operation", "") == "SUM"
         if maker is None or bottom.consumers > 1 or bottom.loss_weight:
             continue
         # An Eltwise of one bottom would hand on the bottom itself.

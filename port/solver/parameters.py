@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -19,6 +19,20 @@ class Learned:
     lr_mult: float
     decay_mult: float
     owner: int  # position of the blob that it shares values with; its own when it owns them
+    others: list[torch.Tensor] = field(default_factory=list)  # BVLC's sharers of another shape
+
+    def clear(self) -> None:
+        """Drop the gradient."""
+        for tensor in (self.tensor, *self.others):
+            tensor.grad = None
+
+    def gather(self) -> None:
+        """Take the gradients of the sharers in."""
+        for other in self.others:
+            if other.grad is not None:
+                part = other.grad.reshape(self.tensor.shape)
+                self.tensor.grad = part if self.tensor.grad is None else self.tensor.grad.add_(part)
+                other.grad = None
 
 
 def learned_blobs(net: CaffeNet) -> list[Learned]:
@@ -47,6 +61,8 @@ def learned_blobs(net: CaffeNet) -> list[Learned]:
                         first.lr_mult = entry.lr_mult
                     if entry is not None and entry.HasField("decay_mult"):
                         first.decay_mult = entry.decay_mult
+                    if blobs[j] is not first.tensor:
+                        first.others.append(blobs[j])
                     continue
                 found.append(Learned(node.name, j, blobs[j], rate, decay, names[name]))
                 continue
@@ -58,7 +74,4 @@ def learned_blobs(net: CaffeNet) -> list[Learned]:
 
 def gradients(learned: list[Learned]) -> list[torch.Tensor]:
     """The gradient of every blob itself, not a copy; zeros where backward reached none."""
-    return [
-        item.tensor.grad if item.tensor.grad is not None else torch.zeros_like(item.tensor)
-        for item in learned
-    ]
+    return [item.tensor.grad if item.tensor.grad is not None else torch.zeros_like(item.tensor) for item in learned]

@@ -17,9 +17,7 @@ Tensors = list[torch.Tensor]
 Rule = Callable[[Any, Tensors, list[float], list[Tensors], int], Tensors]
 
 
-def add_scaled(
-    targets: Sequence[torch.Tensor], terms: Sequence[torch.Tensor], factors: Sequence[float]
-) -> None:
+def add_scaled(targets: Sequence[torch.Tensor], terms: Sequence[torch.Tensor], factors: Sequence[float]) -> None:
     """targets += factors * terms, without temporaries; terms of factor 0 are left out."""
     groups = defaultdict(list)
     for i, factor in enumerate(factors):
@@ -37,9 +35,7 @@ def sgd(param: Any, grads: Tensors, rates: list[float], history: list[Tensors], 
     return held
 
 
-def nesterov(
-    param: Any, grads: Tensors, rates: list[float], history: list[Tensors], iteration: int
-) -> Tensors:
+def nesterov(param: Any, grads: Tensors, rates: list[float], history: list[Tensors], iteration: int) -> Tensors:
     """H' = momentum H + rate g; U = (1 + momentum) H' - momentum H (nesterov_solver)."""
     (held,) = history
     old = torch._foreach_mul(held, param.momentum)
@@ -58,26 +54,20 @@ def _scaled(grads: Tensors, held: Tensors, rates: list[float], delta: float) -> 
     return updates
 
 
-def adagrad(
-    param: Any, grads: Tensors, rates: list[float], history: list[Tensors], iteration: int
-) -> Tensors:
+def adagrad(param: Any, grads: Tensors, rates: list[float], history: list[Tensors], iteration: int) -> Tensors:
     """H += g^2; U = rate g / (sqrt(H) + delta) (adagrad_solver)."""
     torch._foreach_addcmul_(history[0], grads, grads)
     return _scaled(grads, history[0], rates, param.delta)
 
 
-def rmsprop(
-    param: Any, grads: Tensors, rates: list[float], history: list[Tensors], iteration: int
-) -> Tensors:
+def rmsprop(param: Any, grads: Tensors, rates: list[float], history: list[Tensors], iteration: int) -> Tensors:
     """H = decay H + (1 - decay) g^2; U = rate g / (sqrt(H) + delta) (rmsprop_solver)."""
     torch._foreach_mul_(history[0], param.rms_decay)
     torch._foreach_addcmul_(history[0], grads, grads, 1 - param.rms_decay)
     return _scaled(grads, history[0], rates, param.delta)
 
 
-def adadelta(
-    param: Any, grads: Tensors, rates: list[float], history: list[Tensors], iteration: int
-) -> Tensors:
+def adadelta(param: Any, grads: Tensors, rates: list[float], history: list[Tensors], iteration: int) -> Tensors:
     """Squared gradients and squared updates, both decaying by momentum (adadelta_solver)."""
     squares, moves = history
     momentum, delta = param.momentum, param.delta

@@ -57,13 +57,9 @@ class Solver:
             check_policy(param, self.dialect, problems)
             known = [name for name, (_, _, dialects) in RULES.items() if self.dialect in dialects]
             if self.type not in known:
-                problems.add(
-                    f"the solver type '{self.type}'", expected="one of: " + ", ".join(known), field="type"
-                )
+                problems.add(f"the solver type '{self.type}'", expected="one of: " + ", ".join(known), field="type")
             if self.type in NO_MOMENTUM and param.momentum:
-                problems.add(
-                    f"momentum {param.momentum:g} with {self.type}", expected="none", field="momentum"
-                )
+                problems.add(f"momentum {param.momentum:g} with {self.type}", expected="none", field="momentum")
             if param.iter_size < 1:
                 problems.add(f"iter_size {param.iter_size}", expected="1 or more", field="iter_size")
             if param.regularization_type not in ("L1", "L2"):
@@ -97,7 +93,7 @@ class Solver:
     def clear(self) -> None:
         """Drop all gradients."""
         for item in self.learned:
-            item.tensor.grad = None
+            item.clear()
 
     def forward_backward(self, batch: Batch) -> tuple[float, Outputs]:
         """One pass that adds to the gradients: its weighted loss, and the net's outputs."""
@@ -113,9 +109,7 @@ class Solver:
     def forward(self, batch: Batch) -> tuple[torch.Tensor, Outputs]:
         """One forward pass: the weighted loss and all outputs."""
         if not self.passes.weighted:
-            problem = Problem(
-                "the net has no loss to train on", "a loss layer, or a loss_weight", file=self.file
-            )
+            problem = Problem("the net has no loss to train on", "a loss layer, or a loss_weight", file=self.file)
             raise UsageError(problem)
         return self.passes(batch)
 
@@ -129,6 +123,8 @@ class Solver:
         self.current_step = step_counter(param, self.iter, self.current_step)
         fixed = self.fixed_rate
         self.last_rate = rate(param, self.iter, self.current_step) if fixed is None else fixed
+        for item in self.learned:
+            item.gather()
         if self.exchange:
             self.exchange([item.tensor.grad for item in self.learned if item.tensor.grad is not None])
         self._clip()
@@ -228,15 +224,11 @@ class Solver:
         if beside.exists():
             return beside
         raise WeightsError(
-            Problem(
-                f"the weights '{named}' that it names are not there", fix="put them beside it", file=state
-            )
+            Problem(f"the weights '{named}' that it names are not there", fix="put them beside it", file=state)
         )
 
 
-def load_solver(
-    solver_prototxt: str | Path, net: CaffeNet | None = None, *, dialect: str | None = None
-) -> Solver:
+def load_solver(solver_prototxt: str | Path, net: CaffeNet | None = None, *, dialect: str | None = None) -> Solver:
     """A solver from Caffe's solver file; with `net` it trains that net, else the one the file names.
 
     Raises ParseError, UsageError or NetError with all problems. The net file is looked up from the current

@@ -27,9 +27,7 @@ def read_solver_state(path: str | Path) -> SolverState:
             text = name.decode() if isinstance(name, bytes) else str(name)
             return SolverState(int(file["iter"][()]), text, history, int(file["current_step"][()]))
     except (KeyError, OSError, ValueError, TypeError, RuntimeError) as error:
-        raise WeightsError(
-            Problem(f"not a solver state: {error}", "HDF5 as Caffe writes it", file=path)
-        ) from None
+        raise WeightsError(Problem(f"not a solver state: {error}", "HDF5 as Caffe writes it", file=path)) from None
 
 
 def write_solver_state(path: str | Path, state: SolverState) -> None:

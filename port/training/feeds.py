@@ -149,9 +149,7 @@ def open_feed(
     problems: list[Problem] = []
     for layer in layers:
         try:
-            source = open_data(
-                layer, net.phase, net.parsed.dialect, root=root, seed=seed, rank=rank, world=world
-            )
+            source = open_data(layer, net.phase, net.parsed.dialect, root=root, seed=seed, rank=rank, world=world)
             sources.append(source)
         except CaffeError as error:
             problems += error.problems

@@ -55,9 +55,7 @@ def check(options: Options, solver: SolverFile) -> None:
             found, fix = "--weights and --resume", "give weights to finetune, or a snapshot to go on from"
             problems.add(found, expected="one of them", fix=fix, file="")
         if options.restart_data and not options.resume:
-            problems.add(
-                "--restart-data without --resume", fix="leave it out: the data starts anew anyway", file=""
-            )
+            problems.add("--restart-data without --resume", fix="leave it out: the data starts anew anyway", file="")
         if options.workers < 0:
             problems.add(f"--workers {options.workers}", expected="0 or more", file="")
         if options.seed is not None and options.seed < 0:
@@ -66,9 +64,7 @@ def check(options: Options, solver: SolverFile) -> None:
             fix = "give the solver a test net with a loss (test_iter, test_interval)"
             problems.add("--plateau without a test net", fix=fix, field="test_iter")
         if options.plateau and (options.plateau.patience < 1 or not 0 < options.plateau.factor < 1):
-            found = (
-                f"--plateau with patience {options.plateau.patience} and factor {options.plateau.factor:g}"
-            )
+            found = f"--plateau with patience {options.plateau.patience} and factor {options.plateau.factor:g}"
             problems.add(found, expected="1 test or more, and a factor between 0 and 1", file="")
 
 

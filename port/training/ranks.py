@@ -126,6 +126,4 @@ def _noticing_loss() -> Iterator[None]:
     except RuntimeError as cause:
         reason = re.sub(r"^\[[^]]*\] *", "", str(cause).splitlines()[0]).split(". ")[0]
         fix = "see what it printed; when that is mended, start all processes again with --resume"
-        raise LostRank(
-            Problem(f"another process of the run ended or cannot be reached: {reason}", fix=fix)
-        ) from None
+        raise LostRank(Problem(f"another process of the run ended or cannot be reached: {reason}", fix=fix)) from None

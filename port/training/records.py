@@ -59,9 +59,7 @@ class _LogFile(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
         if not self.failed:
             self.failed = True
-            print(
-                f"{self.baseFilename}: cannot write: {sys.exc_info()[1]}; training goes on", file=sys.stderr
-            )
+            print(f"{self.baseFilename}: cannot write: {sys.exc_info()[1]}; training goes on", file=sys.stderr)
 
 
 class Table:

@@ -14,7 +14,7 @@ from prototxt_gen.errors import CaffeError, NetError, Problem, Problems, UsageEr
 from ..module import CaffeNet
 from ..solver import Solver
 from ..solver.nets import NetSource, SolverFile, read_solver
-from ..weights import shared_slots, weight_files
+from ..weights import weight_files
 from .feeds import Feed, open_feed
 from .options import LATEST, Options, check, choose_device, choose_prefix, find_state
 from .plateau import Plateau
@@ -59,9 +59,7 @@ class _Setup:
         self.notes += [note] if note else []
         self.state = find_state(options, self.prefix)
         if options.resume == LATEST and self.state is None:
-            self.notes.append(
-                f"there is no snapshot {self.prefix}_iter_*.solverstate yet: training starts anew"
-            )
+            self.notes.append(f"there is no snapshot {self.prefix}_iter_*.solverstate yet: training starts anew")
         self.side = self._read_side()
         self.seed = self._choose_seed()
 
@@ -225,9 +223,7 @@ class _Setup:
         net = solver.net.caffe
         processes = f", {self.ranks.world} processes" if self.ranks.world > 1 else ""
         records.say(f"Training '{net.name}': dialect {net.dialect} ({self.file.reason})")
-        records.say(
-            f"On {self.ranks.device}{processes}, seed {self.seed}, {self.options.workers} processes load data"
-        )
+        records.say(f"On {self.ranks.device}{processes}, seed {self.seed}, {self.options.workers} processes load data")
         for note in self.notes:
             records.say(note)
         for field in ("debug_info", "snapshot_diff"):
@@ -242,15 +238,11 @@ class _Setup:
 
 
 def _move(net: CaffeNet, device: torch.device) -> None:
-    """Put a net on a device; what layers share stays shared, and what they make themselves follows."""
+    """Put a net on a device; what layers make themselves follows."""
     if device.type == "cpu":
         return
     net.to(device)
-    nodes = net.caffe.nodes
-    for (i, j), (k, m) in shared_slots(net.caffe).items():
-        blob, owner = net.layer(nodes[i].name).blobs[j], net.layer(nodes[k].name).blobs[m]
-        blob.data = owner.data.reshape(blob.shape)
-    for node in nodes:
+    for node in net.caffe.nodes:
         if node.layer.type == "DummyData":
             net.layer(node.name).register_forward_hook(lambda _, __, made: _to(made, device))
 

@@ -45,16 +45,12 @@ def read_side(state: Path) -> tuple[dict[str, Any] | None, str]:
         content = json.loads(read_bytes(path, WeightsError))
         if content["format"] != FORMAT:
             fix = "use the version of this project that wrote it, or --restart-data"
-            raise WeightsError(
-                Problem(f"format {content['format']}", str(FORMAT), fix, file=path, field="format")
-            )
+            raise WeightsError(Problem(f"format {content['format']}", str(FORMAT), fix, file=path, field="format"))
         if content["solverstate"] != _sum(state):
             return None, f"{path.name} belongs to another state of this name"
     except (ValueError, KeyError, TypeError):
         fix = "resume from an earlier snapshot, or use --restart-data"
-        raise WeightsError(
-            Problem("the file is damaged", "JSON as this project writes it", fix, file=path)
-        ) from None
+        raise WeightsError(Problem("the file is damaged", "JSON as this project writes it", fix, file=path)) from None
     return content, ""
 
 
@@ -65,9 +61,7 @@ def _sum(state: Path) -> int:
 def hidden_states(net: CaffeNet) -> Hidden:
     """What the recurrent layers of a net hand to their next forward pass."""
     modules = {node.name: net.layer(node.name) for node in net.caffe.nodes if node.layer.kind != "data"}
-    return {
-        name: list(module.state["hidden"]) for name, module in modules.items() if module.state.get("hidden")
-    }
+    return {name: list(module.state["hidden"]) for name, module in modules.items() if module.state.get("hidden")}
 
 
 def restore_hidden(net: CaffeNet, states: dict[str, Any], device: torch.device) -> None:
@@ -79,9 +73,7 @@ def restore_hidden(net: CaffeNet, states: dict[str, Any], device: torch.device) 
 
 def packed(nets: list[Hidden]) -> list[dict[str, Any]]:
     """Hidden states as JSON can hold them."""
-    return [
-        {layer: [_packed(tensor) for tensor in held] for layer, held in states.items()} for states in nets
-    ]
+    return [{layer: [_packed(tensor) for tensor in held] for layer, held in states.items()} for states in nets]
 
 
 def _packed(tensor: torch.Tensor) -> dict[str, Any]:

@@ -67,8 +67,7 @@ def _call(solver: Solver, speed: Speed) -> Any:
     def call(inputs: dict[str, torch.Tensor]) -> Outputs:
         if speed.channels_last:
             inputs = {
-                k: v.contiguous(memory_format=torch.channels_last) if v.dim() == 4 else v
-                for k, v in inputs.items()
+                k: v.contiguous(memory_format=torch.channels_last) if v.dim() == 4 else v for k, v in inputs.items()
             }
         device = next(iter(inputs.values())).device.type if inputs else "cpu"
         with torch.autocast(device, torch.bfloat16, enabled=speed.amp):

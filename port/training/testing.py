@@ -115,7 +115,5 @@ class TestNet:
             for blob, value in found.items():
                 flat = value.reshape(-1).double()
                 totals[blob] = totals[blob] + flat if blob in totals else flat.clone()
-        outputs = mean_outputs(
-            self.net, {blob: total / self.iterations for blob, total in totals.items()}, ranks
-        )
+        outputs = mean_outputs(self.net, {blob: total / self.iterations for blob, total in totals.items()}, ranks)
         return Scores(outputs, ranks.means([losses / self.iterations])[0])

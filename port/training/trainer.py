@@ -214,9 +214,7 @@ class Trainer:
             self.records.say(f"Plateau: {where} at the smallest rate {plateau.rate:g}: training ends")
         else:
             self.solver.fixed_rate = plateau.rate
-            self.records.say(
-                f"Plateau: {where}: the rate is {plateau.rate:g} from iteration {self.solver.iter} on"
-            )
+            self.records.say(f"Plateau: {where}: the rate is {plateau.rate:g} from iteration {self.solver.iter} on")
 
     # ---- snapshots
 
