@@ -210,6 +210,26 @@ class Claims:
 
 
 @dataclass(frozen=True)
+class Rates:
+    """The learning rates of a step: the first one, divided by 10 after each of these numbers of epochs."""
+
+    first: float
+    epochs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training of one's own for a data set that is not the paper's, on one processor; `reason` says why."""
+
+    reason: str
+    batch: int  # images per update
+    test_batch: int
+    whole: Rates  # of step 1, from fillers
+    parts: Rates  # of the steps that train new parts alone
+    finetune: Rates  # of a last step, which trains the whole net
+
+
+@dataclass(frozen=True)
 class DataSet:
     """A data set of section 4: its labels, and its images as the paper counts them."""
 
@@ -221,6 +241,7 @@ class DataSet:
     labels_per_image: float | None = None
     released: tuple[int, int] | None = None  # training and test images of the release, where they are fewer
     note: str = ""  # what training has to know about it
+    recipe: Recipe | None = None  # none: the paper's training
 
 
 DATASETS = {

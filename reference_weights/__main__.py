@@ -1,4 +1,4 @@
-"""`python -m reference_weights`: what the authors released, what of it a folder holds; a synthetic data set."""
+"""`python -m reference_weights`: what the authors released, what of it a folder holds; scenes and miniatures."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from prototxt_gen.command import CHECK_FAILED, OK, parser, run
 
 from . import manifest
+from .miniatures import verb as miniature
 from .shapes import verb as shapes
 
 EXAMPLES = """\
   python -m reference_weights list
   python -m reference_weights list --dataset coco
   python -m reference_weights check ~/srn --dataset coco
-  python -m reference_weights shapes --output datasets/shapes --train 10000 --test 2000"""
+  python -m reference_weights shapes --output datasets/shapes --train 10000 --test 2000
+  python -m reference_weights miniature --network ResNet-SRN --output runs"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,8 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for action in (listing, check):
         action.add_argument("--dataset", metavar="NAME", help=f"only {' or '.join(manifest.datasets())}")
     shapes.add(actions)
+    miniature.add(actions)
     options = command.parse_args(argv)
-    return {"list": show, "check": verify, "shapes": shapes.run}[options.action](options)
+    return {"list": show, "check": verify, "shapes": shapes.run, "miniature": miniature.run}[options.action](options)
 
 
 def show(options: argparse.Namespace) -> int:

@@ -98,12 +98,15 @@ def solver_header(config: NetConfig) -> str:
     """The header of a step's solver."""
     step = config.step
     assert step is not None
+    recipe = config.dataset.recipe
+    devices = "" if recipe else f": {_DEVICES[config.dialect]}"
     facts = (*paper.facts(paper.Training()), *step_facts(config))
     lines = [
         *_title(config, f"solver of step {step.number}, {step.about}"),
         f"Made by: {command(config)}",
         *_profile(config),
-        *entry("Dialect ", f"{config.dialect}: {_DEVICES[config.dialect]}."),
+        *entry("Dialect ", f"{config.dialect}{devices}."),
+        *(entry("Recipe ", f"of its own instead of the paper's: {recipe.reason}.") if recipe else ()),
     ]
     return "\n".join([*lines, *origins(facts)])
 
@@ -124,6 +127,8 @@ def weights_note(config: NetConfig) -> str:
     """Where the weights of a step come from."""
     step = config.step
     assert step is not None
+    if config.dataset.recipe and step.number == 1:
+        return "none: step 1 starts from fillers"
     if step.number > 1:
         return f"of step {step.number - 1}, by layer name; what step {step.number} adds starts from its fillers"
     named = _POSTACT_WEIGHTS[config.dialect] if config.profile.name == "postact" else ""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from math import ceil
 
-from ..paper import DataSet, Training
-from .config import NetConfig
+from ..paper import DataSet, Rates, Recipe, Training
+from .config import NetConfig, Step
 
 # What each of the paper's GPUs took: batch normalisation sees no more than that at once.
 MOST_PER_GPU = Training().batch // Training().gpus
@@ -23,22 +24,28 @@ class Schedule:
     batch: int
     iter_size: int
     test_batch: int
-    epochs: int  # at each rate
+    epochs: tuple[int, ...]  # at each rate
     rates: tuple[float, ...]
+    processor: str = "GPU"
 
     @classmethod
     def of(cls, config: NetConfig) -> Schedule:
         """The schedule of a configuration."""
-        paper = Training()
         images, test_images = image_counts(config)
-        batch, iter_size = division(config.gpus)
-        rates = [paper.first_rate]
-        while rates[-1] > paper.last_rate * 1.5:
-            rates.append(rates[-1] / paper.rate_divisor)
-        testing = config.gpus if config.dialect == "srn" else 1
-        return cls(
-            images, test_images, config.gpus, testing, batch, iter_size, paper.test_batch, config.epochs, tuple(rates)
-        )
+        recipe = config.dataset.recipe
+        if recipe:
+            rates = step_rates(recipe, config.step)
+            sizes = {"gpus": 1, "testing_gpus": 1, "batch": recipe.batch, "iter_size": 1}
+            sizes["test_batch"] = recipe.test_batch
+        else:
+            rates = paper_rates(config.epochs)
+            batch, iter_size = division(config.gpus)
+            testing = config.gpus if config.dialect == "srn" else 1
+            sizes = {"gpus": config.gpus, "testing_gpus": testing, "batch": batch, "iter_size": iter_size}
+            sizes["test_batch"] = Training().test_batch
+        divisor = Training().rate_divisor
+        each = tuple(rates.first / divisor**index for index in range(len(rates.epochs)))
+        return cls(images, test_images, **sizes, epochs=rates.epochs, rates=each, processor="CPU" if recipe else "GPU")
 
     @property
     def effective_batch(self) -> int:
@@ -46,13 +53,28 @@ class Schedule:
         return self.batch * self.gpus * self.iter_size
 
     @property
-    def stepsize(self) -> int:
+    def durations(self) -> tuple[int, ...]:
         """Iterations at each rate: the epochs, the last one filled up."""
-        return ceil(self.epochs * self.images / self.effective_batch)
+        return tuple(ceil(epochs * self.images / self.effective_batch) for epochs in self.epochs)
+
+    @property
+    def even(self) -> bool:
+        """Whether every rate lasts as long as the others."""
+        return len(set(self.durations)) == 1
+
+    @property
+    def stepsize(self) -> int:
+        """Iterations at each rate, or at the first one where they differ."""
+        return self.durations[0]
+
+    @property
+    def stepvalues(self) -> tuple[int, ...]:
+        """The iterations at which the rate is divided."""
+        return tuple(accumulate(self.durations[:-1]))
 
     @property
     def max_iter(self) -> int:
-        return self.stepsize * len(self.rates)
+        return sum(self.durations)
 
     @property
     def test_interval(self) -> int:
@@ -67,20 +89,50 @@ class Schedule:
     def arithmetic(self) -> list[str]:
         """How the numbers of the solver come about."""
         total = self.effective_batch
-        rates = ", ".join(f"{rate:g}" for rate in self.rates)
         surplus = self.test_iter * self.test_batch * self.testing_gpus - self.test_images
         again = f" ({surplus} of them a second time, as Caffe starts over)" if surplus else ""
-        gpus = f"{self.gpus} GPU{'s' if self.gpus > 1 else ''}"
+        processors = f"{self.gpus} {self.processor}{'s' if self.gpus > 1 else ''}"
         tested = f" x {self.testing_gpus} GPUs" if self.testing_gpus > 1 else ""
         passes = f"({self.test_batch} images{tested})"
         return [
-            f"batch: {gpus} x {self.batch} images x iter_size {self.iter_size} = {total}",
+            f"batch: {processors} x {self.batch} images x iter_size {self.iter_size} = {total}",
             f"epoch: {self.images:,} training images / {total} = {self.images / total:,.1f} iterations",
-            f"stepsize: {self.epochs} epochs x {self.images:,} / {total} = {self.stepsize:,} iterations at each rate",
-            f"max_iter: {len(self.rates)} rates ({rates}) x {self.stepsize:,} = {self.max_iter:,}",
+            *self._duration(),
             f"test_interval: one epoch = {self.test_interval:,}",
             f"test_iter: {self.test_images:,} test images / {passes} = {self.test_iter:,}{again}",
         ]
+
+    def _duration(self) -> list[str]:
+        """How long each rate lasts, and all of them."""
+        rates = ", ".join(f"{rate:g}" for rate in self.rates)
+        epoch = f"{self.images:,} / {self.effective_batch}"
+        if self.even:
+            return [
+                f"stepsize: {self.epochs[0]} epochs x {epoch} = {self.stepsize:,} iterations at each rate",
+                f"max_iter: {len(self.rates)} rates ({rates}) x {self.stepsize:,} = {self.max_iter:,}",
+            ]
+        parts = [f"{epochs} epochs" if epochs > 1 else "1 epoch" for epochs in self.epochs]
+        durations = " + ".join(f"{duration:,}" for duration in self.durations)
+        return [
+            f"stepvalue: {', '.join(parts)} at the rates {rates}, an epoch being {epoch} iterations",
+            f"max_iter: {durations} = {self.max_iter:,}",
+        ]
+
+
+def paper_rates(epochs: int) -> Rates:
+    """The paper's rates (3.4), with as many epochs at each."""
+    paper = Training()
+    rates = [paper.first_rate]
+    while rates[-1] > paper.last_rate * 1.5:
+        rates.append(rates[-1] / paper.rate_divisor)
+    return Rates(paper.first_rate, (epochs,) * len(rates))
+
+
+def step_rates(recipe: Recipe, step: Step | None) -> Rates:
+    """The rates of a recipe for a step."""
+    if step is None or step.number == 1:
+        return recipe.whole
+    return recipe.parts if step.trained else recipe.finetune
 
 
 def image_counts(config: NetConfig) -> tuple[int, int]:

@@ -52,28 +52,33 @@ def _groups(config: NetConfig) -> list[tuple[list[str], dict[str, Any]]]:
     assert step is not None
     batch, epoch, stepsize, max_iter, test_interval, test_iter = schedule.arithmetic()
     method = {"solver_type": "SGD"} if config.dialect == "srn" else {"type": "SGD"}
-    devices = {"device_id": list(range(config.gpus))} if config.dialect == "srn" else {}
+    here = schedule.processor == "CPU"
+    devices = {"device_id": list(range(config.gpus))} if config.dialect == "srn" and not here else {}
+    divided = {"lr_policy": "step", "gamma": 1 / paper.rate_divisor, "stepsize": schedule.stepsize}
+    if not schedule.even:
+        divided |= {"lr_policy": "multistep", "stepvalue": list(schedule.stepvalues)}
+        del divided["stepsize"]
+    tests = {"test_interval": schedule.test_interval, "test_iter": [schedule.test_iter]}
+    if config.dataset.recipe and step.number == 1:
+        tests["test_initialization"] = False  # of a net from fillers, whose statistics are those of nothing
     return [
         ([], {"net": trainval_file(step)}),
         ([batch], {"iter_size": schedule.iter_size}),
         ([], {**method, "momentum": paper.momentum, "weight_decay": paper.weight_decay}),
         (
             [epoch, stepsize, max_iter],
+            {"base_lr": schedule.rates[0], **divided, "max_iter": schedule.max_iter},
+        ),
+        ([test_interval, test_iter], tests),
+        (
+            ["a snapshot at the end of each rate" if schedule.even else "a snapshot after each epoch"],
             {
-                "base_lr": paper.first_rate,
-                "lr_policy": "step",
-                "gamma": 1 / paper.rate_divisor,
-                "stepsize": schedule.stepsize,
-                "max_iter": schedule.max_iter,
+                "snapshot": schedule.stepsize if schedule.even else schedule.test_interval,
+                "snapshot_prefix": f"{SNAPSHOTS}/{step.stem}",
             },
         ),
-        ([test_interval, test_iter], {"test_interval": schedule.test_interval, "test_iter": [schedule.test_iter]}),
-        (
-            ["a snapshot at the end of each rate"],
-            {"snapshot": schedule.stepsize, "snapshot_prefix": f"{SNAPSHOTS}/{step.stem}"},
-        ),
         ([], {"display": DISPLAY, "average_loss": DISPLAY}),
-        ([], {"solver_mode": "GPU", **devices}),
+        ([], {"solver_mode": schedule.processor, **devices}),
     ]
 
 
