@@ -23,7 +23,10 @@ def run(arguments: argparse.Namespace) -> int:
     """List the networks with their training steps, data sets, profiles, dialects and kinds of weights."""
     networks = []
     for name, network in NETWORKS.items():
-        networks += [(name, network.about), *((f"  {step.stem}", step.about) for step in network.steps)]
+        networks += [
+            (name, network.about),
+            *((f"  {step.stem}", step.from_start(step.start)) for step in network.steps),
+        ]
     kinds = {kind: entry.value.partition(":")[0] for kind, entry in sorted(weights_kinds().items())}
     show("networks and the steps of their training", networks)
     show("data sets", [(key, _about(data)) for key, data in DATASETS.items()])

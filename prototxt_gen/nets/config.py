@@ -60,11 +60,16 @@ class Step:
     trained: tuple[str, ...] = ()  # parts of the net; none given: all
     losses: tuple[str, ...] = ()  # none given: the profile's joint ones
     facts: tuple[Fact, ...] = ()
+    start: str = ""  # the weights that a first step takes from elsewhere
 
     @property
     def stem(self) -> str:
         """What its files begin with."""
         return f"step_{self.number}_{self.name}"
+
+    def from_start(self, start: str) -> str:
+        """What the step does, and, for a first one, what it starts from."""
+        return f"{self.about}, from {start}" if self.start else self.about
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,12 @@ class NetConfig:
     def image_shape(self) -> tuple[int, int, int, int]:
         """The test net's input: N x 3 x H x W."""
         return BATCH, 3, self.main.image, self.main.image
+
+    @property
+    def about_step(self) -> str:
+        """What the step does, and what it starts from."""
+        assert self.step is not None
+        return self.step.from_start("fillers" if self.dataset.recipe else self.step.start)
 
     @property
     def losses(self) -> tuple[str, ...]:

@@ -82,7 +82,7 @@ def train_header(config: NetConfig, fixed: Sequence[str], trained: Sequence[str]
     lines = [
         *_title(config, f"train_val net of step {step.number}"),
         f"Made by: {command(config)}",
-        *entry("Step ", f"{step.number}: {step.about}. Trained: {', '.join(trained)}{stay}."),
+        *entry("Step ", f"{step.number}: {config.about_step}. Trained: {', '.join(trained)}{stay}."),
         *_profile(config),
         *entry("Dialect ", f"{config.dialect}: {_DIALECTS[config.dialect]}."),
         *entry("Weights ", f"{weights_note(config)}."),
@@ -100,9 +100,11 @@ def solver_header(config: NetConfig) -> str:
     assert step is not None
     recipe = config.dataset.recipe
     devices = "" if recipe else f": {_DEVICES[config.dialect]}"
-    facts = (*paper.facts(paper.Training()), *step_facts(config))
+    facts = [*paper.facts(paper.Training()), *step_facts(config)]
+    if recipe:
+        facts = [fact for fact in facts if fact.section]
     lines = [
-        *_title(config, f"solver of step {step.number}, {step.about}"),
+        *_title(config, f"solver of step {step.number}, {config.about_step}"),
         f"Made by: {command(config)}",
         *_profile(config),
         *entry("Dialect ", f"{config.dialect}{devices}."),
@@ -128,7 +130,7 @@ def weights_note(config: NetConfig) -> str:
     step = config.step
     assert step is not None
     if config.dataset.recipe and step.number == 1:
-        return "none: step 1 starts from fillers"
+        return "step 1 starts from fillers, without weights"
     if step.number > 1:
         return f"of step {step.number - 1}, by layer name; what step {step.number} adds starts from its fillers"
     named = _POSTACT_WEIGHTS[config.dialect] if config.profile.name == "postact" else ""

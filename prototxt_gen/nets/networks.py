@@ -12,7 +12,8 @@ _BY_ANALOGY = "the paper says nothing of this baseline's training; like that of 
 MAIN_NET = Step(
     number=1,
     name="resnet101",
-    about="the main net alone, from ImageNet weights",
+    about="the main net alone",
+    start="ImageNet weights",
     network="ResNet-101",
     losses=("y_cls",),
     facts=(Fact("step 1 finetunes the main net only, with F(y, y_cls), from ImageNet weights", section="3.4"),),
@@ -20,7 +21,8 @@ MAIN_NET = Step(
 DEEPER = Step(
     number=1,
     name="resnet107",
-    about="the whole net, from the ImageNet weights of ResNet-101",
+    about="the whole net",
+    start="the ImageNet weights of ResNet-101",
     network="ResNet-107",
     losses=("y_cls",),
     facts=(Fact("one step like that of ResNet-101, the new units from fillers", reason=_BY_ANALOGY),),

@@ -108,15 +108,19 @@ class Schedule:
         epoch = f"{self.images:,} / {self.effective_batch}"
         if self.even:
             return [
-                f"stepsize: {self.epochs[0]} epochs x {epoch} = {self.stepsize:,} iterations at each rate",
+                f"stepsize: {_epochs(self.epochs[0])} x {epoch} = {self.stepsize:,} iterations at each rate",
                 f"max_iter: {len(self.rates)} rates ({rates}) x {self.stepsize:,} = {self.max_iter:,}",
             ]
-        parts = [f"{epochs} epochs" if epochs > 1 else "1 epoch" for epochs in self.epochs]
+        each = ", ".join(map(_epochs, self.epochs))
         durations = " + ".join(f"{duration:,}" for duration in self.durations)
         return [
-            f"stepvalue: {', '.join(parts)} at the rates {rates}, an epoch being {epoch} iterations",
+            f"stepvalue: {each} at the rates {rates}, an epoch being {epoch} iterations",
             f"max_iter: {durations} = {self.max_iter:,}",
         ]
+
+
+def _epochs(number: int) -> str:
+    return f"{number} epoch{'s' if number > 1 else ''}"
 
 
 def paper_rates(epochs: int) -> Rates:

@@ -14,25 +14,21 @@ CAFFE = {
     "srn": 'mpirun -np {gpus} "$CAFFE" train --solver="$1" --weights="$2"',
     "bvlc": '"$CAFFE" train --solver="$1" --weights="$2" --gpu={devices}',
 }
-ONE_GPU = '"$CAFFE" train --solver="$1" --weights="$2"'
+ALONE = '"$CAFFE" train --solver="$1" --weights="$2"'
+FROM_FILLERS = '"$CAFFE" train --solver="$1" ${2:+--weights="$2"}'
 
 _TRAIN = """\
 #!/bin/sh
 # Trains {network} for {dataset} in {count}{each}.
 # Made by: {command}
 #
-#   ./{file} IMAGENET.caffemodel
+#   ./{file}{argument}
 #
 {weights}
 # CAFFE names {caffe} (default: caffe on the PATH). A step whose weights are there already is left out.
 set -eu
 CAFFE=${{CAFFE:-caffe}}
-if [ $# -ne 1 ] || [ ! -f "$1" ]; then
-  echo "usage: $0 IMAGENET.caffemodel (a file)" >&2
-  exit 2
-fi
-IMAGENET=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
-cd "$(dirname "$0")"
+{start}cd "$(dirname "$0")"
 for database in \\
 {databases}
 do
@@ -53,6 +49,14 @@ train() {{
 }}
 
 {steps}
+"""
+
+_IMAGENET = """\
+if [ $# -ne 1 ] || [ ! -f "$1" ]; then
+  echo "usage: $0 IMAGENET.caffemodel (a file)" >&2
+  exit 2
+fi
+IMAGENET=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 """
 
 _TEST = """\
@@ -89,14 +93,15 @@ def test_file(config: NetConfig) -> str:
 
 def train_script(config: NetConfig, steps: Sequence[NetConfig]) -> str:
     """All steps of a network, one after the other; `config` is the test net's, `steps` the train_val nets'."""
-    weights, lines = '"$IMAGENET"', []
+    fillers = config.dataset.recipe is not None
+    weights, lines = '""' if fillers else '"$IMAGENET"', []
     for step in steps:
         assert step.step is not None
-        lines += [f"# step {step.step.number}: {step.step.about}"]
+        lines += [f"# step {step.step.number}: {step.about_step}"]
         lines += [f"train {solver_file(step.step)} {weights} {final_weights(step)}"]
         weights = final_weights(step)
     count = "one step" if len(steps) == 1 else f"{len(steps)} steps"
-    line = ONE_GPU if config.dialect == "srn" and config.gpus == 1 else CAFFE[config.dialect]
+    line = ALONE if config.dialect == "srn" and config.gpus == 1 else CAFFE[config.dialect]
     first = weights_note(steps[0])
     return _TRAIN.format(
         network=config.network.name,
@@ -109,7 +114,9 @@ def train_script(config: NetConfig, steps: Sequence[NetConfig]) -> str:
         caffe="the fork's program" if config.dialect == "srn" else "Caffe's program",
         databases=" \\\n".join(f"  {database}" for database in databases(config)),
         snapshots=SNAPSHOTS,
-        caffe_line=line.format(gpus=config.gpus, devices=_devices(config, ",")),
+        argument="" if fillers else " IMAGENET.caffemodel",
+        start="" if fillers else _IMAGENET,
+        caffe_line=FROM_FILLERS if fillers else line.format(gpus=config.gpus, devices=_devices(config, ",")),
         steps="\n".join(lines),
     )
 
