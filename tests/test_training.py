@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import json
 import re
 import shutil
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -148,36 +149,6 @@ def test_several_test_nets_with_states(tmp_path):
 # ---- what it leaves
 
 
-STAMP = re.compile(r"I(\d\d)(\d\d) (\d\d):(\d\d):(\d\d)\.(\d{6}) +\d+ \S+\] ")
-# What Caffe's tools look for (tools/extra: parse_log.py, extract_seconds.py).
-ITERATION, RATE = (
-    re.compile(r"Iteration (\d+)"),
-    re.compile(r"lr = ([-+]?[0-9]*\.?[0-9]+([eE]?[-+]?[0-9]+)?)"),
-)
-OUTPUT = re.compile(r"(Train|Test) net output #(\d+): (\S+) = ([\.\deE+-]+)")
-
-
-def test_caffes_tools_understand_the_log(finished):
-    lines = log_of(finished)
-    for line in lines:
-        found = STAMP.match(line)
-        assert found, line
-        datetime(2024, *map(int, found.groups()))
-    assert any("Solving tiny" in line for line in lines)
-    iteration, rows = -1, {"Train": [], "Test": []}
-    for line in lines:
-        if found := ITERATION.search(line):
-            iteration = int(found[1])
-        if found := OUTPUT.search(line):
-            rows[found[1]].append((iteration, found[3], float(found[4])))
-    for kind, name in (("Train", "train"), ("Test", "test")):
-        held = [(int(r["NumIters"]), "loss", float(r["loss"])) for r in table(finished / "run" / f"tiny.{name}.csv")]
-        assert [(i, n) for i, n, _ in rows[kind]] == [(i, n) for i, n, _ in held]
-        assert [v for *_, v in rows[kind]] == pytest.approx([v for *_, v in held], rel=1e-5)
-    assert len([line for line in lines if RATE.search(line)]) == 6
-    assert any(re.search(r"output #0: loss = \S+ \(\* 0\.5 = \S+ loss\)$", line) for line in lines)
-
-
 def test_tables_hold_rate_loss_and_speed(finished):
     rows = table(finished / "run" / "tiny.train.csv")
     assert [int(r["NumIters"]) for r in rows] == [0, 2, 4, 6, 8, 10]
@@ -194,6 +165,24 @@ def test_tensorboard_when_it_is_there(tmp_path):
     events = EventAccumulator(str(tmp_path / "run" / "tiny.tensorboard")).Reload()
     assert [e.step for e in events.Scalars("train/loss")] == [0, 2, 4, 6, 8, 10]
     assert [e.step for e in events.Scalars("test/outputs/loss")] == [0, 4, 8, 12]
+    rows = table(tmp_path / "run" / "tiny.train.csv")
+    assert [e.value for e in events.Scalars("train/loss")] == pytest.approx([float(r["SmoothedLoss"]) for r in rows])
+    train(tmp_path / "solver.prototxt", Options(workers=0, resume=tmp_path / "run" / "tiny_iter_5.solverstate"))
+    events = EventAccumulator(str(tmp_path / "run" / "tiny.tensorboard")).Reload()
+    assert [e.step for e in events.Scalars("train/loss")] == [0, 2, 4, 6, 8, 10]  # what came again stands once
+
+
+def test_records_that_a_full_disk_refuses_do_not_end_training(tmp_path, monkeypatch, capsys):
+    solver = write_run(tmp_path, solver="display: 1")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "tiny.log").symlink_to("/dev/full")
+    monkeypatch.setattr("port.training.board.FileIO", lambda *_: io.FileIO("/dev/full", "ab"))
+    train(solver, SIMPLE)
+    said = capsys.readouterr().err
+    expected = 2 if importlib.util.find_spec("tensorboard") else 1
+    assert said.count("No space left on device") == expected and said.count("training goes on") == expected
+    assert "Traceback" not in said and len(table(tmp_path / "run" / "tiny.train.csv")) == 12
+    assert (tmp_path / "run" / "tiny_iter_12.solverstate").exists()
 
 
 def test_an_older_run_is_set_aside(finished, tmp_path):

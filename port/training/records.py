@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from prototxt_gen.errors import CaffeError
 from prototxt_gen.files import os_problem, read_text, write_text
 
+from .board import Board
 from .progress import Progress
 from .testing import Output, Scores, numbered
 
@@ -60,6 +62,10 @@ class _LogFile(logging.FileHandler):
         if not self.failed:
             self.failed = True
             print(f"{self.baseFilename}: cannot write: {sys.exc_info()[1]}; training goes on", file=sys.stderr)
+
+    def close(self) -> None:
+        with suppress(OSError):  # what it still held; that was said
+            super().close()
 
 
 class Table:
@@ -113,7 +119,7 @@ class Records:
         self.first, self.prefix, self.resumed_at = first, prefix, resumed_at
         self.logger = logging.Logger("port.training", logging.INFO)
         self.tables: dict[str, Table] = {}
-        self.board: Any = None
+        self.board: Board | None = None
         self.progress: Progress | None = None
         if first:
             self._open(resumed_at)
@@ -132,11 +138,8 @@ class Records:
             raise CaffeError(os_problem(log, cause, "write")) from None
         handler.setFormatter(_GlogFormatter())
         self.logger.addHandler(handler)
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            return
-        self.board = SummaryWriter(f"{self.prefix}.tensorboard", purge_step=resumed_at or 0)
+        with suppress(ImportError):
+            self.board = Board(Path(f"{self.prefix}.tensorboard"), resumed_at or 0)
 
     def log(self, text: str) -> None:
         """Lines for the log alone."""
@@ -161,8 +164,7 @@ class Records:
         row = {**at.row(), "SmoothedLoss": loss, "ImagesPerSecond": f"{images:.2f}"}
         self._keep("train", "train", row, at.iteration, outputs)
         if self.board:
-            self.board.add_scalar("train/learning_rate", at.rate, at.iteration)
-            self.board.add_scalar("train/images_per_second", images, at.iteration)
+            self.board.add(at.iteration, {"train/learning_rate": at.rate, "train/images_per_second": images})
 
     def tested(self, at: Moment, number: int, scores: Scores, with_loss: bool) -> None:
         """The outputs of a test pass, as Caffe logs them."""
@@ -188,10 +190,9 @@ class Records:
             self.tables[table] = Table(Path(f"{self.prefix}.{table}.csv"), self.resumed_at)
         self.tables[table].add(row | columns)
         if self.board:
+            outputs_of = {f"{tag}/outputs/{name}": value for name, value in columns.items()}
             loss = row.get("SmoothedLoss", row.get("WeightedLoss"))
-            self.board.add_scalar(f"{tag}/loss", loss, iteration)
-            for name, value in columns.items():
-                self.board.add_scalar(f"{tag}/outputs/{name}", value, iteration)
+            self.board.add(iteration, {f"{tag}/loss": loss, **outputs_of})
 
     def close(self) -> None:
         """Write what is left and close all files."""
