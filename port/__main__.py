@@ -1,4 +1,4 @@
-"""python -m port: inspect | upgrade | convert | export | lmdb | train."""
+"""python -m port: inspect | upgrade | convert | export | lmdb | train | score."""
 
 from __future__ import annotations
 

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from port.scoring.files import write_scores
 from prototxt_gen.errors import DataError, Problem
-from prototxt_gen.files import atomic_write, read_text
+from prototxt_gen.files import read_text
 
 from .metrics import MAX_LISTED, allowed_labels
+
+__all__ = ["match", "read_labels", "read_scores", "write_scores"]
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -32,22 +35,6 @@ def read_labels(path: str | Path, classes: int | None = None, protocol: str = "s
     Raises DataError naming the bad lines, and UsageError for an unknown protocol.
     """
     return _read(path, classes, allowed_labels(protocol)).astype(np.int8)
-
-
-def write_scores(path: str | Path, scores: ArrayLike) -> None:
-    """Write (images, classes) logits with 6 decimals, as the authors' test program does, all or nothing.
-
-    Raises DataError for another shape or a value that is not finite, CaffeError when the disk refuses.
-    """
-    array = np.asarray(scores, dtype=np.float64)
-    if array.ndim != 2 or not array.size:
-        raise DataError(Problem(f"scores of shape {array.shape}", "(images, classes), neither 0", file=path))
-    if not np.isfinite(array).all():
-        row, column = np.argwhere(~np.isfinite(array))[0]
-        found = f"score {array[row, column]} in row {row + 1}, column {column + 1}"
-        raise DataError(Problem(found, "a finite number", file=path))
-    with atomic_write(path) as file:
-        np.savetxt(file, array, fmt="%.6f")
 
 
 def match(

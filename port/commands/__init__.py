@@ -3,8 +3,8 @@
 What a command needs is imported when it runs, so that --help answers at once.
 """
 
-from . import convert, export, inspect, lmdb, train, upgrade
+from . import convert, export, inspect, lmdb, score, train, upgrade
 
-COMMANDS = (inspect, upgrade, convert, export, lmdb, train)
+COMMANDS = (inspect, upgrade, convert, export, lmdb, train, score)
 
 __all__ = ["COMMANDS"]

@@ -1,0 +1,212 @@
+"""What turns a block of images into scores: a net in PyTorch, or a model in ONNX Runtime.
+
+On a CPU a block is computed by one thread, and several blocks at once: sums then never depend on how many threads
+there are, and the cores are as busy.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from math import prod
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from prototxt_gen.errors import ExportError, NetError, Problem, UsageError, closest
+
+Floats = NDArray[np.float32]
+
+RECURRENT = ("RNN", "LSTM")
+_GPU_LANES = 2  # one block is copied while the other is computed
+
+
+class Engine(Protocol):
+    """Computes blocks of images; `run` may be called by `lanes` threads at once."""
+
+    height: int
+    width: int
+    output: str
+    classes: int
+    lanes: int
+    batch: int | None  # what the net fixes the batch size to
+    facts: dict[str, str]  # what the scores depend on besides the net
+
+    def run(self, block: Floats) -> Floats:
+        """Images (n, 3, height, width) -> scores (n, classes)."""
+
+    def using(self) -> Any:
+        """A context in which blocks are computed."""
+
+
+def image_input(net: Any) -> tuple[str, int, int]:
+    """The image blob of a net with its height and width; raises NetError when there is not exactly one."""
+    return _image_input({value.blob: value.shape for value in net.caffe.inputs})
+
+
+def _image_input(inputs: dict[str, Any]) -> tuple[str, int, int]:
+    if len(inputs) == 1:
+        blob, shape = next(iter(inputs.items()))
+        if shape is not None and len(shape) == 4 and shape[1] == 3 and all(isinstance(n, int) for n in shape[2:]):
+            return blob, shape[2], shape[3]
+    found = ", ".join(f"'{blob}' {shape}" for blob, shape in inputs.items()) or "none"
+    raise NetError(f"the inputs of the net are {found}; expected one, of shape (N, 3, height, width)")
+
+
+def score_output(net: Any, blob: str | None = None) -> tuple[str, int]:
+    """The blob that holds the scores, by default the first output by name, and the number of its classes."""
+    return _score_output({value.blob: value.shape for value in net.caffe.outputs}, blob)
+
+
+def _score_output(outputs: dict[str, Any], blob: str | None) -> tuple[str, int]:
+    if blob is not None and blob not in outputs:
+        raise UsageError(f"'{blob}' is no output of the net: {closest(blob, outputs)}")
+    name = blob or next(iter(outputs), None)
+    shape = outputs.get(name) if name else None
+    if name is None or shape is None or len(shape) < 2 or not all(isinstance(n, int) for n in shape[1:]):
+        raise NetError(f"the net has no output of known shape to take scores from: {outputs or 'none'}")
+    return name, prod(shape[1:])
+
+
+def choose_device(name: str | None, local_rank: int = 0) -> str:
+    """ "cpu" or "cuda:N": as named, else a GPU where PyTorch finds one. Raises UsageError for what is not there."""
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as cause:
+        fix = "use --device cpu, or install a PyTorch build for this machine's GPU"
+        raise UsageError(
+            Problem(f"the device '{name}' cannot be used: {str(cause).splitlines()[0]}", fix=fix)
+        ) from None
+    if device.type == "cuda" and device.index is None:
+        return f"cuda:{local_rank % torch.cuda.device_count()}"
+    return str(device)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def device_fact(device: str) -> str:
+    """A device as what rounding depends on: the kind of processor, not which one of them."""
+    if device.startswith("cuda"):
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+class TorchEngine:
+    """A net of `port.load_net`."""
+
+    def __init__(self, net: Any, device: str, blob: str | None = None, lanes: int | None = None):
+        from ..onnx_export import free_axes
+
+        self.input, self.height, self.width = image_input(net)
+        self.output, self.classes = score_output(net, blob)
+        recurrent = [node.name for node in net.caffe.nodes if node.layer.type in RECURRENT]
+        if recurrent:
+            found = f"the layer '{recurrent[0]}' carries states from one batch to the next"
+            raise NetError(Problem(found, "a net that scores each image by itself", file=net.caffe.file))
+        value = next(v for v in net.caffe.inputs if v.blob == self.input)
+        self.batch = None if free_axes(net.caffe) else int(value.shape[0])
+        self.device = torch.device(device)
+        self.net = net.to(self.device).eval()
+        self.lanes = lanes or (cores() if self.device.type == "cpu" else _GPU_LANES)
+        self.facts = {"runtime": f"PyTorch {torch.__version__}", "device": device_fact(device)}
+        self._own = threading.local()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # the lanes' streams do not wait for the weights' copies
+
+    @contextmanager
+    def using(self) -> Iterator[None]:
+        """Exact products; the number of threads as it was, afterwards."""
+        threads = torch.get_num_threads()
+        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+        allowed = matmul.allow_tf32
+        with cudnn.flags(enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False):
+            matmul.allow_tf32 = False
+            try:
+                yield
+            finally:
+                matmul.allow_tf32 = allowed
+                torch.set_num_threads(threads)
+
+    def run(self, block: Floats) -> Floats:
+        """Images (n, 3, height, width) -> scores (n, classes)."""
+        with torch.inference_mode(), self._lane():
+            images = torch.from_numpy(block)
+            if self.device.type == "cuda":
+                images = images.pin_memory().to(self.device, non_blocking=True)
+            scores = self.net(**{self.input: images})[self.output]
+            return scores.reshape(len(block), -1).cpu().numpy()
+
+    def _lane(self) -> Any:
+        """A thread's own stream on a GPU; on a CPU it computes alone."""
+        if self.device.type == "cuda":
+            if not hasattr(self._own, "stream"):
+                self._own.stream = torch.cuda.Stream(self.device)
+            return torch.cuda.stream(self._own.stream)
+        if not hasattr(self._own, "alone"):
+            torch.set_num_threads(1)
+            self._own.alone = True
+        return nullcontext()
+
+
+class OnnxEngine:
+    """An ONNX model, a file or bytes, in ONNX Runtime; raises ExportError where a GPU was asked for and is not used."""
+
+    def __init__(
+        self, model: bytes | Path, device: str, blob: str | None = None, lanes: int | None = None, file: Any = ""
+    ):
+        import onnxruntime
+
+        self.session = _session(onnxruntime, model, device, file or model)
+        inputs = {i.name: i.shape for i in self.session.get_inputs()}
+        self.input, self.height, self.width = _image_input(inputs)
+        outputs = {o.name: o.shape for o in self.session.get_outputs()}
+        self.output, self.classes = _score_output(outputs, blob)
+        fixed = inputs[self.input][0]
+        self.batch = fixed if isinstance(fixed, int) else None
+        self.lanes = lanes or (cores() if device == "cpu" else _GPU_LANES)
+        self.facts = {"runtime": f"ONNX Runtime {onnxruntime.__version__}", "device": device_fact(device)}
+
+    def using(self) -> Any:
+        """Nothing to set."""
+        return nullcontext()
+
+    def run(self, block: Floats) -> Floats:
+        """Images (n, 3, height, width) -> scores (n, classes)."""
+        return self.session.run([self.output], {self.input: block})[0].reshape(len(block), -1)
+
+
+def _session(onnxruntime: Any, model: bytes | Path, device: str, file: Any) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    provider: Any = "CPUExecutionProvider"
+    if device.startswith("cuda"):
+        # exact products; algorithms chosen by rule, not by the clock
+        settings = {
+            "device_id": device.partition(":")[2] or "0",
+            "use_tf32": "0",
+            "cudnn_conv_algo_search": "HEURISTIC",
+        }
+        provider = ("CUDAExecutionProvider", settings)
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        session = onnxruntime.InferenceSession(source, options, providers=[provider])
+    except Exception as cause:  # ONNX Runtime raises its own kinds, without a common base
+        reason = str(cause).strip().splitlines()[0]
+        raise ExportError(Problem(f"ONNX Runtime refuses the model: {reason}", file=file)) from None
+    wanted = provider if isinstance(provider, str) else provider[0]
+    if session.get_providers()[0] != wanted:
+        found = f"ONNX Runtime does not run on {device} here: it uses {', '.join(session.get_providers())}"
+        raise ExportError(Problem(found, fix="use --device cpu, or install the CUDA libraries it needs"))
+    return session
