@@ -6,7 +6,7 @@ the interpolated curve; a small constant in every ratio), so that figures agree 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,6 +18,7 @@ from prototxt_gen.errors import DataError, Problems, UsageError, closest
 EPS = 2.220446049250313e-16  # MATLAB's eps, which the program adds to every count and to recall
 THRESHOLD = 0.5
 MAX_LISTED = 10
+WORTH_THREADS = 100_000  # scores; starting threads for fewer takes longer than the work
 
 # The values a label may have; 0 is "negative" in the first and "unspecified" in the second.
 PROTOCOLS: dict[str, tuple[int, ...]] = {"srn": (0, 1), "wider": (-1, 0, 1)}
@@ -42,7 +43,7 @@ def evaluate(
     A class without positives has AP NaN, and so has the mAP, as in the authors' program. Raises DataError
     (shapes, NaN or infinite logits, other label values) and UsageError (unknown protocol).
     """
-    scores, truth = _checked(logits, labels, protocol)
+    scores, truth = checked(logits, labels, protocol)
     confidence = sigmoid(scores)
     top3 = top_labels(confidence, 3)
     # One class per contiguous row: sorting and counting along it is several times faster.
@@ -50,13 +51,13 @@ def evaluate(
     unspecified = (truth == 0).T if protocol == "wider" else None
     figures: dict[str, Any] = {"AP": _average_precisions(confidence, positive, unspecified)}
     predicted = confidence > THRESHOLD
-    per_class, overall = _counted(predicted, positive)
+    per_class, overall = counted(predicted, positive)
     figures.update(zip(("P_class", "R_class", "F1_class"), per_class, strict=True))
     figures["mAP"] = float(figures["AP"].mean())
-    figures.update(_named(per_class, overall, ""))
+    figures.update(named(per_class, overall, ""))
     if top3_threshold:
         top3 &= predicted
-    figures.update(_named(*_counted(top3, positive), "@3"))
+    figures.update(named(*counted(top3, positive), "@3"))
     return figures
 
 
@@ -72,40 +73,55 @@ def average_precision(confidence: Floats, positive: Bools) -> float:
     Equal confidences keep the order of the images.
     """
     place = np.flatnonzero(positive[stable_descending(confidence)])
-    if place.size == 0:
-        return float("nan")
-    precision = np.arange(1, place.size + 1) / (place + 1)
     # Recall moves at positives only, by 1 / positives, and precision never rises between two of them:
     # the area under the curve made non-increasing from the right is a mean over the positives.
-    return float(np.maximum.accumulate(precision[::-1]).mean())
+    return float(interpolated(precision_at(place)).mean()) if place.size else float("nan")
+
+
+def precision_at(place: NDArray[np.intp]) -> Floats:
+    """Precision down to each positive, from the places (from 0) of the positives in the sorted list."""
+    return np.arange(1, place.size + 1) / (place + 1)
+
+
+def interpolated(precision: Floats) -> Floats:
+    """Each precision raised to the highest one at the same or a higher recall."""
+    return np.maximum.accumulate(precision[::-1])[::-1]
 
 
 def _average_precisions(confidence: Floats, positive: Bools, left_out: Bools | None) -> Floats:
     """The average precision of every class; all arguments are (classes, images)."""
+    return np.array(each_class(average_precision, confidence, positive, left_out))
+
+
+def each_class(
+    measure: Callable[[Floats, Bools], Any], confidence: Floats, positive: Bools, left_out: Bools | None
+) -> list[Any]:
+    """A measure of every class, without the images that are left out of it; all arrays are (classes, images)."""
     classes: Iterable[tuple[Floats, Bools]] = zip(confidence, positive, strict=True)
     if left_out is not None:
         classes = ((c[~out], p[~out]) for (c, p), out in zip(classes, left_out, strict=True))
+    if confidence.size < WORTH_THREADS:
+        return [measure(*one) for one in classes]
     # Sorting is most of the work, and NumPy sorts without holding the interpreter's lock.
     with ThreadPoolExecutor() as pool:
-        return np.array(list(pool.map(lambda one: average_precision(*one), classes)))
+        return list(pool.map(lambda one: measure(*one), classes))
 
 
-def stable_descending(values: Floats) -> NDArray[np.intp]:
-    """The indices that sort `values` in descending order, equal values in their original order.
+def stable_descending(values: Floats) -> NDArray[np.int64]:
+    """The indices that sort `values` (no NaN) in descending order, equal values in their original order.
 
-    NumPy's stable argsort, but several times faster where few values are equal: the unstable sort is
-    vectorised, and only the runs of equal values are put in order afterwards.
+    NumPy's stable argsort, but about twice as fast, and as fast with ties: value and index are packed into one
+    integer, and integers are sorted by vector instructions.
     """
-    order = np.argsort(-values)
+    bits = np.add(values, 0.0, dtype=np.float64).view(np.int64)  # the sum makes -0 and 0 the same
+    bits ^= (bits >> 63) & np.int64(0x7FFF_FFFF_FFFF_FFFF)  # now ordered as the floats are, negative ones too
+    index_bits = (1 << max(0, values.size - 1).bit_length()) - 1
+    keys = (~bits & ~index_bits) | np.arange(values.size)
+    keys.sort()
+    order = keys & index_bits
     ordered = values[order]
-    same = ordered[1:] == ordered[:-1]
-    if same.any():
-        member = np.zeros(values.size, dtype=bool)
-        member[1:] = same
-        member[:-1] |= same
-        run = np.cumsum(np.concatenate(([True], ~same)))[member]
-        inside = order[member]
-        order[member] = inside[np.lexsort((inside, run))]
+    if (ordered[1:] > ordered[:-1]).any():  # some values differ only in the bits that gave way to the index
+        return np.argsort(-values, kind="stable")
     return order
 
 
@@ -124,20 +140,21 @@ def top_labels(confidence: Floats, count: int) -> Bools:
     return chosen
 
 
-def _counted(predicted: Bools, positive: Bools) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
+def counted(predicted: Bools, positive: Bools) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
     """Precision, recall and F1 per class and over all image-label pairs; both arguments (classes, images)."""
     counts = [np.count_nonzero(a, axis=1) for a in (predicted & positive, predicted, positive)]
-    return _precision_recall_f1(*counts), _precision_recall_f1(*(count.sum() for count in counts))
+    return precision_recall_f1(*counts), precision_recall_f1(*(count.sum() for count in counts))
 
 
-def _precision_recall_f1(true_positives, predicted, positives) -> tuple[Floats, ...]:
+def precision_recall_f1(true_positives, predicted, positives) -> tuple[Floats, ...]:
+    """Precision, recall and F1 from counts of any shape, with the authors' small constants."""
     found = true_positives + EPS
     precision = found / (predicted + EPS)
     recall = found / (positives + EPS) + EPS
     return precision, recall, 2 * precision * recall / (precision + recall)
 
 
-def _named(per_class: tuple[Floats, ...], overall: tuple[Floats, ...], suffix: str) -> dict[str, float]:
+def named(per_class: tuple[Floats, ...], overall: tuple[Floats, ...], suffix: str) -> dict[str, float]:
     """Class means ("-C") and overall figures ("-O") under the column names of the paper's tables."""
     named: dict[str, float] = {}
     for kind, values in (("C", per_class), ("O", overall)):
@@ -153,7 +170,8 @@ def allowed_labels(protocol: str) -> tuple[int, ...]:
     return PROTOCOLS[protocol]
 
 
-def _checked(logits: ArrayLike, labels: ArrayLike, protocol: str) -> tuple[Floats, NDArray[Any]]:
+def checked(logits: ArrayLike, labels: ArrayLike, protocol: str) -> tuple[Floats, NDArray[Any]]:
+    """Logits as float64 and labels, both (images, classes); raises DataError and UsageError as `evaluate` does."""
     allowed = allowed_labels(protocol)
     try:
         scores, truth = np.asarray(logits, dtype=np.float64), np.asarray(labels)
