@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,8 @@ if __name__ == "__main__":  # run as a script: the packages lie one folder up, a
 
 import numpy as np
 
+from benchmarks.rows import Nets, Row, child, sampled, step
+from benchmarks.train_rows import feeding, training
 from port.images import sample_images
 from prototxt_gen import command
 from prototxt_gen.columns import columns
@@ -31,65 +32,14 @@ from prototxt_gen.nets import configure
 from prototxt_gen.nets.write import net_text, output_path, write_net
 from prototxt_gen.schema import DIALECTS
 
-ROOT = Path(__file__).resolve().parent.parent
 NETWORK, PROFILE, WEIGHTS = "ResNet-SRN", "paper", "seed:7"
 CORES = 2  # the targets are meant for a small machine
 REPEATS = 5
-NOISY = 1.5  # largest over smallest: measured once more
 PASSES = {1: 15, 8: 3}  # batch size -> timed forward passes in a process
 AGREE = 1e-3  # relative; only to be sure that all runtimes are timed on the same work (OpenCV's Winograd is coarse)
 
 EXAMPLES = """  python benchmarks/run.py
   python benchmarks/run.py load export --folder nets --json figures.json"""
-
-Nets = dict[str, Path]
-
-
-@dataclass
-class Row:
-    """One line of the table: the samples of one figure, its target (an upper limit) if it has one."""
-
-    what: str
-    dialect: str
-    unit: str
-    samples: list[float]
-    limit: float | None = None
-    note: str = ""
-    others: float | None = None  # the part of the cores that other processes used meanwhile
-
-    @property
-    def measured(self) -> float:
-        """The median of the samples."""
-        return statistics.median(self.samples)
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the median is under the target; None without one."""
-        return None if self.limit is None else self.measured < self.limit
-
-
-def child(*arguments: object) -> str:
-    """What a command of this project prints, run by this Python; raises CaffeError when it fails."""
-    line = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-5:])
-        raise CaffeError(f"{' '.join(line[1:])}: exit status {done.returncode}: {said}")
-    return done.stdout
-
-
-def step(*arguments: object) -> dict[str, Any]:
-    """The figures of one step in a process of its own."""
-    return json.loads(child("-m", "benchmarks.inside", *arguments))
-
-
-def sampled(once: Callable[[], dict[str, Any]], repeats: int, **limits: float) -> dict[str, list[float]]:
-    """Every figure's samples from `repeats` calls; as many again where a limit is missed or the figures scatter."""
-    found = [once() for _ in range(repeats)]
-    samples = {name: [figures[name] for figures in found] for name in found[0]}
-    if any(statistics.median(samples[n]) >= x or max(samples[n]) > NOISY * min(samples[n]) for n, x in limits.items()):
-        found += [once() for _ in range(repeats)]
-    return {name: [figures[name] for figures in found] for name in found[0]}
 
 
 def opening(nets: Nets, repeats: int) -> Iterator[Row]:
@@ -177,6 +127,8 @@ BENCHMARKS: dict[str, Callable[[Nets, int], Iterator[Row]]] = {
     "export": exporting,
     "verify": verifying,
     "forward": passing,
+    "train": training,
+    "data": feeding,
 }
 
 

@@ -90,3 +90,43 @@ def test_other_processes_are_seen():
     bench.child("-c", "x = sum(range(10**6))")
     after = bench.busy()
     assert after is not None and after[1] > before[1] and after[0] >= before[0]
+
+
+# ---- training
+
+
+def fake_times(monkeypatch, times):
+    from benchmarks import train_rows
+
+    monkeypatch.setattr(train_rows, "child", lambda *arguments: json.dumps(times))
+    return train_rows
+
+
+def test_training_is_judged_by_time_and_compared_in_turn(monkeypatch):
+    # A busy second round: the medians say 2.0, the pairs 1.25.
+    times = {"port": [250.0, 500.0, 300.0], "plain": [200.0, 400.0, 100.0]}
+    times |= {"port, options": [230.0] * 3, "plain, options": [230.0] * 3}
+    rows_module = fake_times(monkeypatch, times)
+    found = {row.what: row for row in rows_module.training({"srn": None}, 1)}
+    assert [row.met for row in found.values()] == [False, None, False, None]
+    assert found["train, batch 8, as Caffe does"].note == "1.25 x by hand"
+    assert found["train, --channels-last --amp --fused"].note == "1.00 x by hand"
+
+
+def test_data_must_be_five_times_as_fast_as_training(monkeypatch):
+    rows_module = fake_times(monkeypatch, {"load": [2.0, 4.0, 2.0], "train": [30.0, 60.0, 30.0]})
+    *_, share = rows_module.feeding({}, 1)
+    assert share.met is True and share.samples == pytest.approx([1 / 15] * 3)
+    rows_module = fake_times(monkeypatch, {"load": [6.0] * 3, "train": [30.0] * 3})
+    *_, share = rows_module.feeding({}, 1)
+    assert share.met is False
+
+
+def test_nets_that_do_other_work_are_not_timed():
+    from benchmarks.train import compare
+
+    same = {"port": [5.0, 4.0], "plain": [5.001, 4.001], "port, options": [5.05, 4.3], "plain, options": [5.0, 4.0]}
+    compare(same)
+    for wrong in ([5.1, 4.0], [5.0, 4.5], [float("nan"), 4.0], [5.0, float("nan")]):
+        with pytest.raises(CaffeError, match="port: the losses"):
+            compare(same | {"port": wrong})

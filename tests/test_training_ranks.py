@@ -38,6 +38,18 @@ def ranked(rank: int, world: int, place: int, log: Path, arguments: list[str]) -
         return command.run(main, arguments)
 
 
+def torchrun(folder: Path, *arguments: str) -> list[str]:
+    """The command that starts two processes as a user does."""
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "port"]
+    return [*line, "train", "--solver", str(folder / "solver.prototxt"), "--workers", "1", *arguments]
+
+
+def together_by_torchrun(folder: Path, world: int, *arguments: str) -> None:
+    """The same as `together`, of two."""
+    assert world == 2
+    subprocess.run(torchrun(folder, *arguments), check=True, cwd=ROOT, timeout=300)
+
+
 def start(folder: Path, world: int, *arguments: str) -> list[int]:
     """Start the processes of a run; returns their ids."""
     with socket.socket() as probe:
@@ -57,15 +69,21 @@ def larger_batch(folder: Path, size: int) -> None:
     net.write_text(net.read_text().replace("batch_size: 4", f"batch_size: {size}"))
 
 
+ROOT = Path(__file__).parent.parent
+STARTERS = [
+    pytest.param(together, id="forked"),
+    pytest.param(together_by_torchrun, id="torchrun", marks=pytest.mark.slow),
+]
 SHORT = "max_iter: 9 snapshot: 4 test_interval: 4"
 
 
+@pytest.mark.parametrize("starter", STARTERS)
 @pytest.mark.parametrize("dialect", ["srn", "bvlc"])
-def test_two_processes_equal_one_with_the_joined_batch(tmp_path, dialect):
+def test_two_processes_equal_one_with_the_joined_batch(tmp_path, dialect, starter):
     for name in "ab":
         write_run(tmp_path / name, norm=False, drop=False, solver=SHORT)
     larger_batch(tmp_path / "b", 8)
-    together(tmp_path / "a", 2, "--dialect", dialect)
+    starter(tmp_path / "a", 2, "--dialect", dialect)
     together(tmp_path / "b", 1, "--dialect", dialect)
     one, two = (snapshot_arrays(tmp_path / name / "run" / "tiny", 9) for name in "ab")
     assert one.keys() == two.keys()
@@ -90,10 +108,11 @@ def test_the_forks_processes_test_together_and_bvlcs_alone(tmp_path):
     assert means["bvlc"] == pytest.approx(np.mean(losses[:3]), rel=1e-6)
 
 
-def test_normalisation_is_local_and_the_first_processs_statistics_are_saved(tmp_path):
+@pytest.mark.parametrize("starter", STARTERS)
+def test_normalisation_is_local_and_the_first_processs_statistics_are_saved(tmp_path, starter):
     more = "max_iter: 3 snapshot: 3 test_interval: 100 test_initialization: false"
     write_run(tmp_path, "srn", drop=False, solver=more)
-    together(tmp_path, 2)
+    starter(tmp_path, 2)
     message = read_prototxt(tmp_path / "net.prototxt").message
     solvers = [
         port.load_solver(
@@ -151,8 +170,8 @@ def test_another_number_of_processes_is_refused(tmp_path):
 LONG = "max_iter: 100000 snapshot: 4 test_interval: 100000 display: 1"
 
 
-def reached(folder: Path, iteration: int, children: list[int]) -> None:
-    limit = time.monotonic() + 30
+def reached(folder: Path, iteration: int, children: list[int], patience: float = 60) -> None:
+    limit = time.monotonic() + patience
     while time.monotonic() < limit:
         if any(f"Iteration {iteration}, lr" in line for line in log_of(folder)):
             return
@@ -201,10 +220,38 @@ def test_gather_is_refused_with_several(tmp_path):
     assert "layer 'all'" in (tmp_path / "rank0").read_text() and "2 processes" in (tmp_path / "rank0").read_text()
 
 
+def worker_of(log: str, rank: int) -> int:
+    """The id of a process that torchrun started, from what the processes say."""
+    return int(re.findall(rf"^rank {rank} is (\d+)$", log, re.MULTILINE)[0])
+
+
+SAYING = """
+import os, runpy, sys
+print(f"rank {os.environ['RANK']} is {os.getpid()}", file=sys.stderr, flush=True)
+sys.argv = ["port", *sys.argv[1:]]
+runpy.run_module("port", run_name="__main__")
+"""
+
+
 @pytest.mark.slow
-def test_torchrun(tmp_path):
-    solver = write_run(tmp_path, norm=False, drop=False, solver=SHORT)
-    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    line += ["-m", "port", "train", "--solver", str(solver), "--workers", "1", "--dialect", "srn"]
-    subprocess.run(line, check=True, cwd=Path(__file__).parent.parent, timeout=120)
-    assert read_solver_state(tmp_path / "run" / "tiny_iter_9.solverstate").iter == 9
+@pytest.mark.parametrize("lost", [1, 0])
+def test_a_process_that_torchrun_loses(tmp_path, lost):
+    write_run(tmp_path, "srn", solver=LONG)
+    (tmp_path / "saying.py").write_text(SAYING)
+    line = torchrun(tmp_path)
+    place = line.index("-m", line.index("2"))
+    line[place : place + 2] = [str(tmp_path / "saying.py")]
+    with open(tmp_path / "said", "w") as said:
+        run = subprocess.Popen(line, cwd=ROOT, stderr=said, stdout=said)
+    reached(tmp_path, 6, [run.pid], patience=200)
+    os.kill(worker_of((tmp_path / "said").read_text(), lost), signal.SIGKILL)
+    assert run.wait(120) != 0
+    words = (tmp_path / "said").read_text()
+    assert "another process of the run ended or cannot be reached" in words
+    assert "start all processes again with --resume" in words
+    last = max(read_solver_state(path).iter for path in (tmp_path / "run").glob("*.solverstate"))
+    assert last >= (7 if lost == 1 else 4)
+    solver = tmp_path / "solver.prototxt"
+    solver.write_text(solver.read_text().replace("max_iter: 100000", f"max_iter: {last + 3}"))
+    together_by_torchrun(tmp_path, 2, "--resume", "latest")
+    assert (tmp_path / "run" / f"tiny_iter_{last + 3}.solverstate").exists()
