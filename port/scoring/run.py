@@ -46,7 +46,7 @@ def score(options: Options) -> int:
     engine, notes = make_engine(options, local, int(os.environ.get("LOCAL_WORLD_SIZE", world)))
     size = batch_size(engine, options.batch, len(images))
     facts = fingerprint(options, engine, images, size)
-    run = _Run(options, engine, images, cut(images, size), size)
+    run = Run(options, engine, images, cut(images, size), size)
     with Mates(rank, world) as mates:
         if not mates.first:
             return run.help(mates, facts)
@@ -56,7 +56,9 @@ def score(options: Options) -> int:
 
 
 @dataclass
-class _Run:
+class Run:
+    """A run whose files are read: what `lead` does in the first process, and `help` in the others."""
+
     options: Options
     engine: Any
     images: list[Path]
