@@ -84,8 +84,7 @@ def bootstrap(
     in a resample is left out of that mean, and counted. Shows progress on a terminal. Raises DataError as
     `evaluate` does, UsageError for less than 2 resamples or a negative seed.
     """
-    if resamples < 2 or seed < 0:
-        raise UsageError(f"{resamples} resamples, seed {seed}; expected 2 or more, and a seed of 0 or more")
+    check_drawing(resamples, seed)
     scores, truth = checked(logits, labels, protocol)
     confidence, positive = sigmoid(scores), truth == 1
     classes = _sort(confidence, positive, truth == 0 if protocol == "wider" else None)
@@ -109,6 +108,12 @@ def bootstrap(
                 drawn.append(figures | {"mAP": float(found[~lost].mean()) if not lost.all() else float("nan")})
             progress.update(chunk)
     return Intervals(_percentiles(drawn), resamples, seed, images, incomplete)
+
+
+def check_drawing(resamples: int, seed: int) -> None:
+    """Raises UsageError for less than 2 resamples or a negative seed."""
+    if resamples < 2 or seed < 0:
+        raise UsageError(f"{resamples} resamples, seed {seed}; expected 2 or more, and a seed of 0 or more")
 
 
 def _draw(random: np.random.Generator, images: int) -> NDArray[Any]:

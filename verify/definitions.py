@@ -136,7 +136,7 @@ def _thresholds(confidence: Floats, positive: Bools) -> list[Definition]:
         Definition(
             "all.never_left_out",
             f"a class never predicted left out of P-C; F1-C from P-C and R-C; {never}",
-            "some ports",
+            "a variant of the next",
             _plain(*counts, never=float("nan"), harmonic=True),
         ),
         Definition(
@@ -171,7 +171,8 @@ def _per_image(predicted: Bools, positive: Bools) -> Definition:
         "R": _ratio(found, wanted, 0.0),
     }
     means = {f"{name} per image": float(value.mean()) for name, value in ratios.items()}
-    return Definition("image.mean", "p > 0.5; per image, then the mean", "scikit-learn's 'samples'; some ports", means)
+    used_by = "scikit-learn's 'samples'; a port that sums along the other axis"
+    return Definition("image.mean", "p > 0.5; per image, then the mean", used_by, means)
 
 
 def _counts(predicted: Bools, positive: Bools) -> tuple[Any, Any, Any]:

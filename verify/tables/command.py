@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from prototxt_gen.command import CHECK_FAILED, OK, parser
 
+from ..bootstrap import Intervals
 from ..metrics import evaluate
-from . import sources
+from ..released import command as released
+from . import extras, sources
 from .comparison import RowComparison, compare_row
 from .layout import STYLES, data, row_page, table_page
 from .options import COMPUTING, FROM_NET, choose
@@ -27,10 +29,14 @@ Without any of them, says which files those are and runs the built-in example.""
 EXAMPLES = """\
   python {script}
   python {script} --scores predictions.txt --labels {key}_test_label.txt
+  python {script} --released ~/srn --dry-run
   python {script} --released ~/srn --image-root ~/{key} --scores-out mine.txt
   python {script} --prototxt net.prototxt --caffemodel net.caffemodel \\
       --image-list {key}_test_imglist.txt --image-root ~/{key} --labels {key}_test_label.txt
-  python {script} --scores mine.txt --labels labels.txt --row ResNet-101 --format markdown"""
+  python {script} --scores mine.txt --labels labels.txt --row ResNet-101 --format markdown
+  python {script} --scores mine.txt --labels labels.txt --definitions --bootstrap
+  python {script} --scores mine.txt --labels labels.txt --baseline-scores resnet101.txt \\
+      --picture improvement.png --per-class improvement.csv --class-names {key}"""
 
 
 def main(number: int, argv: Sequence[str] | None = None) -> int:
@@ -41,48 +47,49 @@ def main(number: int, argv: Sequence[str] | None = None) -> int:
     if source == "example":
         return _example(table, options.image)
     table.row(options.row or ROW)
-    compared = _show(table, _predictions(table, source, options), options, several=source == "released")
     if source == "released":
-        for note in sources.not_compared(table, options.released, options.image_root):
-            print(f"note: {note}", file=sys.stderr)
-    return OK if compared and all(compared) else CHECK_FAILED
+        return released.run(table, options)
+    wanted = extras.read_extras(options)
+    predictions = _predictions(table, source, options)
+    found = extras.compute(wanted, table, predictions)
+    comparison = compare(table, predictions, options.row, found.intervals)
+    style = options.format or "text"
+    if style == "json":
+        print(json.dumps(data(comparison, options.later) | found.data(), indent=2, allow_nan=False))
+    else:
+        print(row_page(comparison, style) if options.row else table_page(comparison, style, options.later))
+        if page := found.page(style):
+            print(f"\n{page}")
+    for note in extras.write(wanted, found, table, predictions.source):
+        print(f"note: {note}", file=sys.stderr)
+    return OK if comparison else CHECK_FAILED
 
 
-def _predictions(table: PublishedTable, source: str, options: Namespace) -> Iterator[Predictions]:
+def _predictions(table: PublishedTable, source: str, options: Namespace) -> Predictions:
     index = getattr(options, "index", None)
     if source == "scores":
-        yield sources.from_scores(table, options.scores, options.labels, index)
-    elif source == "net":
-        files = {name: getattr(options, name) for name in FROM_NET + COMPUTING}
-        yield sources.from_net(table, sources.NetFiles(**files), index)
-    else:
-        yield from sources.from_released(
-            table, options.released, options.image_root, options.scores_out, options.device
-        )
+        return sources.from_scores(table, options.scores, options.labels, index)
+    files = {name: getattr(options, name) for name in FROM_NET + COMPUTING}
+    return sources.from_net(table, sources.NetFiles(**files), index)
 
 
-def _show(
-    table: PublishedTable, found: Iterator[Predictions], options: Namespace, several: bool
-) -> list[RowComparison]:
-    """Print comparisons as they come; JSON at the end, as one array where there may be several."""
-    compared, style = [], options.format or "text"
-    for predictions in found:
-        compared.append(compare(table, predictions, options.row))
-        if style != "json":
-            page = row_page(compared[-1], style) if options.row else table_page(compared[-1], style, options.later)
-            print(page, end="\n\n" if several else "\n", flush=True)
-    if style == "json":
-        listed = [data(comparison, options.later) for comparison in compared]
-        print(json.dumps(listed if several else listed[0], indent=2, allow_nan=False))
-    return compared
-
-
-def compare(table: PublishedTable, predictions: Predictions, row: str | None = None) -> RowComparison:
+def compare(
+    table: PublishedTable, predictions: Predictions, row: str | None = None, intervals: Intervals | None = None
+) -> RowComparison:
     """The figures of predictions beside a row of a table (None: the paper's own net)."""
     scores, labels = predictions.scores, predictions.labels
     figures = evaluate(scores, labels, table.protocol, top3_threshold=table.top3_threshold)
     images, classes = labels.shape
-    return compare_row(figures, table, row or ROW, images, classes, predictions.source, remarks=predictions.remarks)
+    return compare_row(
+        figures,
+        table,
+        row or ROW,
+        images,
+        classes,
+        predictions.source,
+        remarks=predictions.remarks,
+        intervals=intervals.figures if intervals else None,
+    )
 
 
 def _example(table: PublishedTable, image: Path | None) -> int:
@@ -117,9 +124,10 @@ def _parser(table: PublishedTable) -> ArgumentParser:
     add("--image-root", type=Path, metavar="DIR", help="folder that the paths of the list start from")
     add("--scores-out", type=Path, metavar="FILE", help="also write the computed scores")
     add("--device", metavar="NAME", help="where the net runs: cpu, cuda, cuda:1 (default: a GPU if any)")
-    add("--released", "--root", type=Path, metavar="DIR", help="folder with the authors' models/, datasets/, results/")
+    released.add_options(add)
     add("--row", metavar="NAME", help=f"show this row alone (default: the whole table, ours below {ROW})")
     add("--later", action="store_true", help="also show the figures that later methods published")
+    extras.add_options(add)
     add("--format", choices=STYLES, help="how to print (default text)")
     add("--image", type=Path, metavar="FILE", help="photograph for the built-in example")
     return command

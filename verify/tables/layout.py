@@ -59,7 +59,7 @@ def row_page(comparison: RowComparison, style: str) -> str:
     for figure in comparison.figures:
         cells = [figure.column, f"{figure.paper:.1f}", f"{figure.ours:.2f}", _signed(figure.difference)]
         body.append(cells + [_range(figure)] * ranged + [comparison.mark(figure)])
-    block = _markdown(body) if style == "markdown" else aligned(body, right=range(1, len(titles) + ranged))
+    block = markdown_table(body) if style == "markdown" else aligned(body, right=range(1, len(titles) + ranged))
     return _page([_heading(comparison, style), block, _notes(comparison, style)])
 
 
@@ -131,7 +131,7 @@ def _later(table: PublishedTable, style: str) -> list[list[str]]:
 def _grid(lines: Sequence[Line], names: Sequence[str], style: str) -> list[str]:
     body = [[label, *cells] for label, cells in lines]
     if style == "markdown":
-        return _markdown([["", *names], *body])
+        return markdown_table([["", *names], *body])
     split = next((i for i, name in enumerate(names) if name.endswith(TOP3)), len(names))
     above = ["All", *[""] * (split - 1), "top 3", *[""] * (len(names) - split - 1)] if split < len(names) else []
     heads = [["", *above]] if above else []
@@ -139,7 +139,8 @@ def _grid(lines: Sequence[Line], names: Sequence[str], style: str) -> list[str]:
     return aligned([*heads, *body], right=range(1, len(names) + 1))
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells, the first of them the head; all columns but the first flushed right."""
     lines = [f"| {' | '.join(row)} |" for row in rows]
     lines.insert(1, f"|---|{'---:|' * (len(rows[0]) - 1)}")
     return lines

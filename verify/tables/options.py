@@ -7,27 +7,32 @@ from collections.abc import Iterable
 
 from prototxt_gen.errors import UsageError
 
+from ..released.command import LOOKING, PROVING
+
 FROM_SCORES = ("scores", "labels")
 FROM_NET = ("prototxt", "caffemodel", "image_list", "image_root", "labels")
 FROM_RELEASED = ("released", "image_root")
 COMPUTING = ("scores_out", "device")  # only where a net computes scores
 SHOWING = ("row", "format", "later")
+CLASSES = ("class_names", "baseline_scores")  # only with one of:
+FOR_CLASSES = ("per_class", "picture")
+EXTRAS = (*CLASSES, *FOR_CLASSES, "definitions", "bootstrap", "seed")
 
 
 def choose(options: Namespace) -> str:
     """Where the figures come from: "scores", "net", "released" or "example"; raises UsageError naming the options
     that are missing or do not go together."""
-    given = [name for name, value in vars(options).items() if value not in (None, False)]
+    given = [name for name, value in vars(options).items() if value is not None and value is not False]
     source: str
     needs: tuple[str, ...]
     may: tuple[str, ...]
     if "released" in given:
-        source, needs, may = "released", ("released",), FROM_RELEASED + SHOWING
-        may += COMPUTING if "image_root" in given else ()
+        source, needs, may = "released", ("released",), FROM_RELEASED + SHOWING + LOOKING
+        may += COMPUTING + PROVING if "image_root" in given and "dry_run" not in given else ()
     elif "scores" in given:
-        source, needs, may = "scores", FROM_SCORES, (*FROM_SCORES, "index", *SHOWING)
+        source, needs, may = "scores", FROM_SCORES, (*FROM_SCORES, "index", *SHOWING, *EXTRAS)
     elif set(given) & set(FROM_NET + COMPUTING):
-        source, needs, may = "net", FROM_NET, (*FROM_NET, *COMPUTING, "index", *SHOWING)
+        source, needs, may = "net", FROM_NET, (*FROM_NET, *COMPUTING, "index", *SHOWING, *EXTRAS)
     else:
         source, needs, may = "example", (), ("image",)
     missing = [name for name in needs if name not in given]
@@ -42,6 +47,11 @@ def choose(options: Namespace) -> str:
         problems.append(f"{_flags(extra)} given, but nothing to evaluate: {hint}")
     elif extra:
         problems.append(f"{_flags(extra)} cannot be combined with {_flags(allowed)}")
+    if set(given) & set(CLASSES) and not set(given) & set(FOR_CLASSES):
+        needless = [name for name in given if name in CLASSES]
+        problems.append(f"{_flags(needless)} given, but not --per-class or --picture")
+    if "seed" in given and "bootstrap" not in given:
+        problems.append("--seed given, but not --bootstrap")
     if problems:
         raise UsageError(". ".join(problems))
     return source

@@ -33,7 +33,7 @@ class PublishedTable:
     @property
     def columns(self) -> list[str]:
         """The columns in the paper's order; those of the top 3 end in "@3"."""
-        return list(max(self.rows.values(), key=len))
+        return list(max(self.rows.values(), key=lambda row: len(row)))
 
     def row(self, name: str) -> Figures:
         """The published figures of a method; raises UsageError naming the closest one."""

@@ -1,10 +1,10 @@
-"""Where scores come from: a scores file, a net with its test images, or the authors' released files."""
+"""Where scores come from: a scores file, or a net with its test images."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from port.images import read_image_list
-from prototxt_gen.errors import CaffeError, DataError, Problem, Problems
+from prototxt_gen.errors import CaffeError, DataError, Problems
 from reference_weights import manifest
 
 from ..scores import match, read_labels, read_scores, write_scores
@@ -27,6 +27,7 @@ class Predictions:
     labels: NDArray[Any]
     source: str
     remarks: tuple[str, ...] = ()
+    rows: NDArray[np.int64] | None = None  # which of the files' lines these are; None: all
 
     def at(self, index: Path | None) -> Predictions:
         """The images that the authors' index file selects (None: all); raises DataError."""
@@ -34,7 +35,13 @@ class Predictions:
             return self
         rows = _selected(index, len(self.labels))
         remark = f"{len(rows):,} of {len(self.labels):,} images, those of {index}"
-        return replace(self, scores=self.scores[rows], labels=self.labels[rows], remarks=(*self.remarks, remark))
+        return Predictions(self.scores[rows], self.labels[rows], self.source, (*self.remarks, remark), rows)
+
+    def selected(self, scores: NDArray[Any]) -> NDArray[Any]:
+        """Of other scores the same images; scores of as many images as these are taken to be selected already."""
+        if self.rows is None or len(scores) == len(self.labels) or len(scores) <= self.rows.max():
+            return scores
+        return scores[self.rows]
 
 
 @dataclass(frozen=True)
@@ -94,43 +101,6 @@ def from_net(table: PublishedTable, files: NetFiles, index: Path | None = None) 
         write_scores(files.scores_out, scores)
     # Six decimals, as in the authors' files: the figures are those that the written scores give.
     return Predictions(np.round(scores.astype(np.float64), 6), labels, str(files.caffemodel)).at(index)
-
-
-def from_released(
-    table: PublishedTable,
-    root: Path,
-    image_root: Path | None = None,
-    scores_out: Path | None = None,
-    device: str | None = None,
-) -> Iterator[Predictions]:
-    """Scores from released files under `root`, named as the authors named them.
-
-    First the authors' own scores, then, with `image_root`, those of the released net. Raises DataError naming
-    the files that are missing and where they were published.
-    """
-    have = manifest.paths(root, table.key)
-    net_roles = ("prototxt", "caffemodel", "image_list", "labels")
-    wanted = (*(net_roles if image_root else ("scores", "labels")), "index")
-    absent = [file for file in manifest.missing(root, table.key) if file.role in wanted]
-    if absent:
-        hint = "`python -m reference_weights list` says where it was published"
-        raise DataError(Problem("there is no such file", file.purpose, hint, file=root / file.path) for file in absent)
-    index = have.get("index")
-    if "scores" in have:
-        yield from_scores(table, have["scores"], have["labels"], index)
-    if image_root:
-        net = {role: have[role] for role in net_roles}
-        yield from_net(table, NetFiles(**net, image_root=image_root, scores_out=scores_out, device=device), index)
-
-
-def not_compared(table: PublishedTable, root: Path, image_root: Path | None) -> list[str]:
-    """What `from_released` leaves out for want of a file or option, one sentence each."""
-    notes = []
-    if "scores" not in manifest.paths(root, table.key):
-        notes.append(f"the authors' own scores are not under {root}, so only the net's are compared")
-    if image_root is None:
-        notes.append("the released net is not run: that takes --image-root, the folder of the test images")
-    return notes
 
 
 def needed(table: PublishedTable) -> str:
