@@ -104,7 +104,25 @@ def test_a_signal_during_a_test_keeps_the_data_order(tmp_path):
     assert json.loads(side.read_text())["tests"][0]["images"]["position"] == 0
 
 
-KILLED = "max_iter: 60 display: 0 snapshot: 3 test_interval: 9 test_iter: 2"
+KILLED = "max_iter: 60 display: 1 snapshot: 3 test_interval: 9 test_iter: 2"
+
+
+def killed_after(child: int, folder: Path, lines: int, more: float) -> bool:
+    """Kill a run when its log has so many more lines, and a little later; whether it was not done before."""
+    log = folder / "run" / "tiny.log"
+    before = log.stat().st_size if log.exists() else 0
+    limit = time.monotonic() + 60
+    while time.monotonic() < limit:
+        gone, status = os.waitpid(child, os.WNOHANG)
+        if gone:
+            assert os.waitstatus_to_exitcode(status) == 0
+            return False
+        if log.exists() and log.read_bytes()[before:].count(b"\n") >= lines:
+            break
+        time.sleep(0.001)
+    time.sleep(more)
+    os.kill(child, signal.SIGKILL)
+    return ended(child) == -signal.SIGKILL
 
 
 def killed_and_resumed(folder: Path, reference: dict, kills: int, seed: int, workers: int) -> int:
@@ -114,11 +132,8 @@ def killed_and_resumed(folder: Path, reference: dict, kills: int, seed: int, wor
     arguments = ["train", "--solver", str(solver), "--resume", "latest", "--workers", str(workers)]
     caught = 0
     for _ in range(kills):
-        child = forked(main, arguments)
-        time.sleep(rng.uniform(0.02, 0.35))
-        os.kill(child, signal.SIGKILL)
-        status = ended(child)
-        caught += status == -signal.SIGKILL
+        # From the first line of the start on, in iterations, tests and snapshots.
+        caught += killed_after(forked(main, arguments), folder, rng.randint(1, 90), rng.uniform(0, 0.02))
         for state in (folder / "run").glob("*.solverstate"):
             read_solver_state(state)
             weights(state.with_suffix(".caffemodel"))
@@ -143,7 +158,7 @@ def test_a_killed_run_reaches_the_same_weights(tmp_path, unharmed):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_killed_runs_reach_the_same_weights(tmp_path, unharmed, seed):
-    killed_and_resumed(tmp_path, unharmed, kills=4, seed=seed, workers=seed % 3)
+    assert killed_and_resumed(tmp_path, unharmed, kills=4, seed=seed, workers=seed % 3) >= 1
 
 
 # ---- failures in between
@@ -207,12 +222,25 @@ def test_a_full_disk_spares_what_is_there(tmp_path, monkeypatch):
     monkeypatch.undo()
     text = str(caught.value)
     assert "tiny_iter_6.solverstate: cannot write: No space left on device" in text
-    assert f"the last one is {tmp_path / 'run' / 'tiny_iter_3.solverstate'}" in text
+    last = tmp_path / "run" / "tiny_iter_3.solverstate"
+    assert f"the last one is {last}" in text and f"go on with --resume {last}" in text
     assert_same(before, snapshot_arrays(tmp_path / "run" / "tiny", 3))
     assert sorted(p.name for p in (tmp_path / "run").glob("*_iter_*")) == [
         f"tiny_iter_3.{kind}" for kind in ("caffemodel", "portstate", "solverstate")
     ]
     assert not [p for p in (tmp_path / "run").iterdir() if p.name.endswith(".tmp")]
+
+
+def test_snapshots_of_an_older_run_are_pointed_out(tmp_path, capsys):
+    solver = write_run(tmp_path, solver="max_iter: 7 snapshot: 7 test_interval: 100")
+    train(solver, SIMPLE)
+    assert "older run" not in capsys.readouterr().err
+    train(write_solver(tmp_path, "max_iter: 3 snapshot: 7 test_interval: 100"), SIMPLE)
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'run' / 'tiny_iter_7.solverstate'} is of an older run" in said
+    assert "--resume latest takes it until this run is past it" in said
+    train(solver, Options(workers=0, resume="latest"))
+    assert "older run" not in capsys.readouterr().err
 
 
 # ---- what is refused

@@ -99,6 +99,11 @@ def find_state(options: Options, prefix: str) -> Path | None:
     """The .solverstate to resume; "latest" is the one of the highest iteration, None when there is none yet."""
     if options.resume is None or str(options.resume) != LATEST:
         return None if options.resume is None else Path(options.resume)
+    return latest_state(prefix)
+
+
+def latest_state(prefix: str) -> Path | None:
+    """The .solverstate of the highest iteration under a prefix."""
     stem = Path(prefix)
     found: dict[int, Path] = {}
     for path in stem.parent.glob("*.solverstate*"):

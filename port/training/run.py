@@ -16,7 +16,7 @@ from ..solver import Solver
 from ..solver.nets import NetSource, SolverFile, read_solver
 from ..weights import weight_files
 from .feeds import Feed, open_feed
-from .options import LATEST, Options, check, choose_device, choose_prefix, find_state
+from .options import LATEST, Options, check, choose_device, choose_prefix, find_state, latest_state
 from .plateau import Plateau
 from .ranks import Ranks, launched
 from .records import Records
@@ -60,6 +60,9 @@ class _Setup:
         self.state = find_state(options, self.prefix)
         if options.resume == LATEST and self.state is None:
             self.notes.append(f"there is no snapshot {self.prefix}_iter_*.solverstate yet: training starts anew")
+        older = None if self.state else latest_state(self.prefix)
+        if older:
+            self.notes.append(f"{older} is of an older run: --resume latest takes it until this run is past it")
         self.side = self._read_side()
         self.seed = self._choose_seed()
 

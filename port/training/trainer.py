@@ -247,7 +247,8 @@ class Trainer:
         except CaffeError as error:
             self._unwritable = True
             kept = f"the last one is {self.last}" if self.last else "there is no earlier one"
-            lost = Problem(f"there is no snapshot of iteration {self.solver.iter}; {kept}")
+            fix = f"when that is mended, go on with --resume {self.last}" if self.last else "mend that, and start again"
+            lost = Problem(f"there is no snapshot of iteration {self.solver.iter}; {kept}", fix=fix)
             raise type(error)([*error.problems, lost]) from None
         self.last, self.last_iter = state, self.solver.iter
         self.records.log(f"Snapshotting to binary proto file {model}")
