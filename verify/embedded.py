@@ -1,15 +1,28 @@
-"""The built-in example: the paper's nets, seeded weights, photographs; every blob compared in every runtime.
+"""The built-in example: the trained miniatures in a table like the paper's; then the paper's nets at full size,
+with seeded weights, on photographs, every blob compared in every runtime.
 
-It proves that the port computes what Caffe's rules say for the paper's net at full size. It cannot say
-anything about the paper's figures: those need the trained weights and MS-COCO.
+The first shows the whole way from images to a table, the second proves that the port computes what Caffe's
+rules say for the paper's net. Neither can say anything about the paper's figures: those need the trained weights
+and MS-COCO.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import io
+import json
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
+import cv2
+import numpy as np
 import onnx
+import onnxruntime
+import torch
 
 from port.count import Size, part_sizes, total
 from port.images import load_image, sample_images
@@ -23,10 +36,13 @@ from prototxt_gen.nets import build_net, configure
 from prototxt_gen.nets.write import write_net
 from prototxt_gen.paper import Claims
 from prototxt_gen.schema import DIALECTS
+from reference_weights.miniatures.models import models
 
+from . import miniatures
 from .compare import Comparison, compare
 from .net import TOLERANCE, NetReport, net_inputs, verify_net
 from .runtimes import onnx_file, pytorch
+from .sources import package_digest
 from .text import net_summary, net_table
 
 SEED = 7
@@ -36,29 +52,84 @@ HEAD = ("attention", "confidence", "regularization")
 
 
 def run(image: Path | None = None, output: Path | None = None) -> int:
-    """Run the example; files go to `output` (default: out/ in the current folder). Exit status 0 when all passed."""
+    """Run the example; files go to `output` (default: out/ in the current folder). Exit status 0 when all passed.
+
+    What is there from an earlier run, computed from the same files by the same code and libraries, is not
+    computed again.
+    """
     folder = output or Path("out")
     images = [image] if image else sample_images()
     for path in images:
         load_image(path, 1, 1)  # one that cannot be read is refused before the work, not after it
     start = time.perf_counter()
-    reports, exports = [], []
-    for dialect in DIALECTS:
-        for network in SHOWN:
-            written = write_net(folder / dialect, network, dialect=dialect, weights=f"seed:{SEED}")
-            print(
-                f"{network}, dialect {dialect}: {written.path}, {written.layers} layers\n  {written.weights}",
-                flush=True,
-            )
-        print()
-        prototxt = written.path
-        net = load_net(prototxt, prototxt.with_suffix(".caffemodel"))
-        for batch in BATCHES:
-            reports.append(_compare(net, prototxt, images, batch))
-        exports.append(_export(net, prototxt.with_suffix(".onnx"), images))
-    print(_sizes())
+    shown = models()
+    found, labels = miniatures.results(folder / "miniatures", shown)
+    minutes = {model.name: model.minutes for model in shown}
+    page = miniatures.report(found, labels, minutes)
+    write_text(folder / "miniatures.txt", page + "\n")
+    print(f"\n{page}\n\nThe paper's nets at full size, with seeded weights, on photographs:\n", flush=True)
+    status = kept_or_run(folder / "proof.json", images, lambda: _prove(folder, images))
     print(f"\n{time.perf_counter() - start:.0f} s in all; files in {folder}/")
-    return _verdict(reports, exports)
+    return status
+
+
+def kept_or_run(record: Path, images: list[Path], prove: Callable[[], tuple[int, str]]) -> int:
+    """Print what a proof printed when nothing has changed since it passed; else run it, and keep it if it passes."""
+    libraries = [f"{module.__name__} {module.__version__}" for module in (torch, onnx, onnxruntime, cv2, np)]
+    parts = [package_digest(), *libraries, *(hashlib.sha256(path.read_bytes()).hexdigest() for path in images)]
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    if kept := _kept(record, key):
+        print(
+            f"{kept}\n(as proved before: since then neither code nor libraries nor images have changed; without"
+            f" {record} it is proved again)"
+        )
+        return OK
+    status, text = prove()
+    if status == OK:
+        write_text(record, json.dumps({"key": key, "text": text}) + "\n")
+    return status
+
+
+def _kept(record: Path, key: str) -> str:
+    try:
+        about = json.loads(record.read_text(encoding="utf-8"))
+        return about["text"] if about["key"] == key else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+class _Copied(io.StringIO):
+    """Prints to a stream, and keeps what was printed."""
+
+    def __init__(self, stream: TextIO):
+        super().__init__()
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        self.stream.write(text)
+        return super().write(text)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def _prove(folder: Path, images: list[Path]) -> tuple[int, str]:
+    """Write, run, export and compare the nets; the exit status and what was printed."""
+    reports, exports = [], []
+    with contextlib.redirect_stdout(_Copied(sys.stdout)) as copied:
+        for dialect in DIALECTS:
+            for network in SHOWN:
+                written = write_net(folder / dialect, network, dialect=dialect, weights=f"seed:{SEED}")
+                print(f"{network}, dialect {dialect}: {written.path}, {written.layers} layers\n  {written.weights}")
+            print(flush=True)
+            prototxt = written.path
+            net = load_net(prototxt, prototxt.with_suffix(".caffemodel"))
+            for batch in BATCHES:
+                reports.append(_compare(net, prototxt, images, batch))
+            exports.append(_export(net, prototxt.with_suffix(".onnx"), images))
+        print(f"{_sizes()}\n")
+        status = _verdict(reports, exports)
+    return status, copied.getvalue().rstrip()
 
 
 def _compare(net: CaffeNet, prototxt: Path, images: list[Path], batch: int) -> NetReport:
