@@ -119,9 +119,9 @@ def reference_scores(prototxt: Path, caffemodel: Path, images: Sequence[Path], p
 
 def photograph(random: np.random.Generator, index: int) -> np.ndarray:
     """Patches of all sizes in one colour scheme, uint8 RGB; every image has its own size, every ninth is grey."""
-    height, width = 90 + 7 * (index % 11), 80 + 11 * (index % 7)
+    height, width = 150 + 37 * (index % 11), 140 + 61 * (index % 7)  # smaller than 224 and larger
     total, size = np.zeros((height, width, 3)), 2
-    while size < 90:
+    while size < 200:
         patches = random.normal(size=(-(-height // size), -(-width // size), 3))
         total += patches.repeat(size, 0).repeat(size, 1)[:height, :width]
         size *= 2

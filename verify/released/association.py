@@ -17,8 +17,7 @@ Floats = NDArray[np.float64]
 ORDERS = 40  # random orders that stand for chance
 CLEAR, NONE = 8.0, 4.0  # deviations above chance: surely together, surely not
 SHIFTS = (-3, -2, -1, 1, 2, 3)
-# In deviations of a correlation by chance, 1 / sqrt(images): a column's gain elsewhere, and what its own may have.
-GAIN, OWN = 4.0, 2.0
+OWN = 2.0  # of 1 / sqrt(images), a correlation by chance: what the own column of a moved one may have
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def associate(scores: NDArray[Any], labels: NDArray[Any]) -> Association | None:
 
     own = above(0)
     best = max(SHIFTS, key=above) if own < NONE else 0
-    return Association(own, best if best and above(best) >= CLEAR else 0, _moved(s, y))
+    return Association(own, best if best and above(best) >= CLEAR else 0, _moved(s, y, random))
 
 
 def _standard(values: NDArray[Any]) -> Floats:
@@ -62,17 +61,21 @@ def _standard(values: NDArray[Any]) -> Floats:
     return values / np.where(deviation == 0, 1, deviation)
 
 
-def _moved(scores: Floats, labels: Floats) -> tuple[tuple[int, int], ...]:
-    """Columns of the labels that go with another column of the scores much better than with their own."""
+def _moved(scores: Floats, labels: Floats, random: np.random.RandomState) -> tuple[tuple[int, int], ...]:
+    """Columns of the labels that do not go with their own column of the scores but with another one.
+
+    Better than any of these columns does by chance: the most that the labels reach in random orders.
+    """
     from scipy.optimize import linear_sum_assignment
 
-    correlation = labels.T @ scores / len(scores)
-    chance = 1 / np.sqrt(len(scores))
-    own = np.diag(correlation)
-    pairs = zip(*linear_sum_assignment(-correlation), strict=True)
-    moved = [
-        (int(i), int(j))
-        for i, j in pairs
-        if i != j and own[i] < OWN * chance and correlation[i, j] - own[i] > GAIN * chance
-    ]
+    count = len(scores)
+    correlation = labels.T @ scores / count
+    poor = np.flatnonzero(np.diag(correlation) < OWN / np.sqrt(count))
+    if len(poor) < 2:
+        return ()
+    orders = (random.permutation(count) for _ in range(ORDERS))
+    chance = max(float((labels[order][:, poor].T @ scores[:, poor]).max()) for order in orders) / count
+    among = correlation[np.ix_(poor, poor)]
+    pairs = zip(*linear_sum_assignment(-among), strict=True)
+    moved = [(int(poor[i]), int(poor[j])) for i, j in pairs if i != j and among[i, j] > chance]
     return tuple(moved) if len(moved) > 1 else ()

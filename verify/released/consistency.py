@@ -42,16 +42,17 @@ def consistency(release: Release) -> Consistency:
     return Consistency(off, together)
 
 
-def label_faults(release: Release, found: Consistency, moved: bool | None) -> list[Fault]:
+def label_faults(release: Release, found: Consistency, moved: bool, explained: bool) -> list[Fault]:
     """What is wrong with the labels, or with the list's numbers of tags.
 
-    `moved` says whether a net found the predictions in another order than the images; None: no net has run.
+    `moved` says whether a net found the predictions in another order than the images, `explained` whether it
+    found them to be wrong in another way: then it is no wonder that the labels do not go with them.
     """
     together, off = found.association, found.off
     faults = []
-    if together and together.columns:
+    if together and together.columns and not explained:
         faults.append(_columns(release, together))
-    lost = together is not None and together.absent and not together.columns
+    lost = together is not None and together.absent and not together.columns and not explained
     if lost and together and together.shift:
         faults.append(_shifted(release, together))
     elif off is not None and off.size and not moved:
@@ -100,7 +101,7 @@ def _columns(release: Release, together: Association) -> Fault:
 
 
 def _shifted(release: Release, together: Association) -> Fault:
-    text = f"the labels stand {shifted(-together.shift)} than their predictions"
+    text = f"the labels stand {shifted(together.shift)} than their predictions"
     evidence = (_together(together), "moved by that, they go together")
     return Fault("order", text, release.paths["labels"], evidence, "is a line missing, or one too many?")
 

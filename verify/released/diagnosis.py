@@ -99,7 +99,8 @@ class Doctor:
             self.judge("columns", f"with {moved} classes in another order", self._placed(order))
             evidence = say_columns(order, "our scores", "the predictions")
             text = f"{moved} columns of the predictions are other classes than the net's"
-            self.result.faults.append(Fault("columns", text, evidence=tuple(evidence)))
+            fix = "the predictions, or the net, have the classes in another order"
+            self.result.faults.append(Fault("columns", text, None, tuple(evidence), fix))
 
     def _placed(self, order: NDArray[np.intp]) -> Scores:
         placed = np.empty_like(self.ours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from .faults import some
 
+NEARLY = 0.9  # the last lines of a shifted file may have gone to its top
 Rows = NDArray[np.intp]
 
 
@@ -30,9 +32,10 @@ class Order:
 
     @property
     def shift(self) -> int:
-        """By how many lines all of them are moved; 0 when that is not the same for all."""
-        moves = set((self.found - self.lines)[self.found >= 0].tolist())
-        return moves.pop() if len(moves) == 1 else 0
+        """By how many lines nearly all of them are moved; 0 when that is not the same for them."""
+        moves = Counter((self.found - self.lines)[self.found >= 0].tolist())
+        (most, count), *_ = moves.most_common(1) or [(0, 0)]
+        return most if count > 1 and count >= NEARLY * moves.total() else 0
 
     def evidence(self, names: list[str]) -> list[str]:
         """Pairs of lines, and what the order may be."""
@@ -40,7 +43,7 @@ class Order:
         lines = [f"line {a + 1} of the list ({names[a]}) has the scores of row {b + 1}" for a, b in pairs]
         said = some(lines)
         if self.shift:
-            said.append(f"all of them are {shifted(self.shift)}")
+            said.append(f"they stand {shifted(self.shift)}")
         rank = {int(line): place for place, line in enumerate(np.argsort(names, kind="stable"))}
         if len(pairs) > 1 and all(rank[int(a)] == b for a, b in pairs):
             said.append("the list sorted by name is in the order of the predictions")

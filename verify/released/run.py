@@ -45,18 +45,18 @@ def check_release(
     rows = release.rows
     if release.scores is not None and release.labels is not None and len(rows):
         report.evaluation = _figures(release, release.scores[rows], str(release.paths["scores"]), row)
-    moved: bool | None = None
+    moved = explained = False
     if net is not None:
         result = run_net(release, found, net, _silent if quiet else _say)
         report.about, report.agreement, report.diagnosis = result.about, result.agreement, result.diagnosis
         report.faults += result.faults
-        if result.agreement is not None:
-            moved = result.diagnosis is not None and result.diagnosis.order is not None
+        if result.diagnosis is not None:
+            moved, explained = result.diagnosis.order is not None, bool(result.diagnosis.faults)
         if result.scores is not None:
             _own_figures(report, result.scores, net.scores_out, row)
     else:
         report.notes.append("the net is not run: that takes --image-root, the folder of the test images")
-    report.faults += label_faults(release, found, moved)
+    report.faults += label_faults(release, found, moved, explained)
     return report
 
 
