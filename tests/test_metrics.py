@@ -175,6 +175,30 @@ def test_stable_order_equals_numpys(decimals):
     assert np.array_equal(stable_descending(values), np.argsort(-values, kind="stable"))
 
 
+def test_stable_order_of_values_that_hardly_differ():
+    """Closer than what is left of a value beside its index, in an order that the index alone would get wrong."""
+    random = np.random.default_rng(4)
+    steps = random.integers(0, 6, 1009)
+    values = 0.75 + steps * np.spacing(0.75)
+    assert np.unique(values).size == 6
+    for array in (values, -values, np.concatenate((values, random.normal(size=701)))):
+        assert np.array_equal(stable_descending(array), np.argsort(-array, kind="stable"))
+
+
+@pytest.mark.parametrize("values", [[], [3.0], [0.0, -0.0, 0.0], [-np.inf, 1e308, np.inf, -1e-308, 5e-324, 0.0, -1.0]])
+def test_stable_order_of_few_and_extreme_values(values):
+    array = np.array(values, float)
+    assert stable_descending(array).tolist() == np.argsort(-array, kind="stable").tolist()
+
+
+def test_threads_change_nothing(monkeypatch):
+    random = np.random.default_rng(6)
+    logits, labels = random.normal(size=(211, 9)), random.integers(-1, 2, (211, 9))
+    alone = evaluate(logits, labels, "wider")["AP"]
+    monkeypatch.setattr("verify.metrics.WORTH_THREADS", 0)
+    assert np.array_equal(evaluate(logits, labels, "wider")["AP"], alone)
+
+
 def test_float32_and_lists_give_the_same_figures():
     random = np.random.default_rng(5)
     scores = random.normal(size=(41, 3)).astype(np.float32)

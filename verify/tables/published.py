@@ -33,7 +33,8 @@ class PublishedTable:
     @property
     def columns(self) -> list[str]:
         """The columns in the paper's order; those of the top 3 end in "@3"."""
-        return list(max(self.rows.values(), key=lambda row: len(row)))
+        fullest = max(self.rows, key=lambda name: len(self.rows[name]))
+        return list(self.rows[fullest])
 
     def row(self, name: str) -> Figures:
         """The published figures of a method; raises UsageError naming the closest one."""
