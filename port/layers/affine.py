@@ -78,7 +78,7 @@ class Scale(_Spanning):
         factor, bias = operands[0], operands[1:]
         wide = self.expanded(tuple(x.shape), *(tuple(o.shape) for o in operand))
         y = x * factor.reshape(wide)
-        return (y + bias[0].reshape(wide),) if bias else (y,)
+        return (y.add_(bias[0].reshape(wide)) if bias else y,)  # backward does not look at the product
 
     def onnx(self, graph, x, *operand):
         y = graph.op("Mul", x, self.onnx_operand(graph, x, *operand))
