@@ -46,7 +46,8 @@ def choose(options: Namespace) -> str:
         hint = "give --scores, --prototxt or --released"
         problems.append(f"{_flags(extra)} given, but nothing to evaluate: {hint}")
     elif extra:
-        problems.append(f"{_flags(extra)} cannot be combined with {_flags(allowed)}")
+        hint = "; give --scores and --labels for that" if source == "released" and set(extra) & set(EXTRAS) else ""
+        problems.append(f"{_flags(extra)} cannot be combined with {_flags(allowed)}{hint}")
     if set(given) & set(CLASSES) and not set(given) & set(FOR_CLASSES):
         needless = [name for name in given if name in CLASSES]
         problems.append(f"{_flags(needless)} given, but not --per-class or --picture")
