@@ -16,6 +16,7 @@ import port
 from port.__main__ import main
 from port.scoring import compute_scores
 from port.scoring.batches import Pipeline, cut
+from port.scoring.compute import fit_lanes
 from port.scoring.engines import OnnxEngine, TorchEngine
 from prototxt_gen import command
 from prototxt_gen.errors import CaffeError, DataError, ExportError, NetError, UsageError
@@ -196,7 +197,7 @@ def test_the_library_stops_at_the_first_unreadable_image(broken):
 class Failing:
     """An engine that fails as a runtime does."""
 
-    height, width, output, classes, lanes, batch = 3, 4, "y", 2, 2, None
+    height, width, output, classes, lanes, batch, footprint = 3, 4, "y", 2, 2, None, 100
     facts = {"device": "cpu"}  # noqa: RUF012
 
     def __init__(self, error: Exception):
@@ -244,3 +245,15 @@ def test_batches_are_padded_and_cut_at_fixed_places():
     assert all(block.shape == (3, 3, 3, 4) for block in blocks)
     assert np.concatenate([found[i][:, 0] for i in range(3)]).tolist() == [36.0 * (i + 1) for i in range(7)]
     assert sorted(block[2].sum() for block in blocks)[0] == 0  # the last batch's surplus rows
+
+
+@pytest.mark.parametrize(("free", "lanes"), [(None, 2), (10**9, 2), (4400, 2), (3999, 1), (0, 1)])
+def test_fewer_batches_at_once_where_memory_is_short(free, lanes):
+    engine = Failing(ValueError())
+    fit_lanes(engine, 10, free)
+    assert engine.lanes == lanes
+
+
+def test_the_footprint_is_that_of_the_largest_blob():
+    net = port.load_net(tiny_net())
+    assert TorchEngine(net, "cpu").footprint == 5 * 4 * 9 * (HEIGHT - 4) * (WIDTH - 4)

@@ -15,7 +15,7 @@ from prototxt_gen.errors import DataError, Problem, UsageError
 
 from ..images import AUTHORS, MEAN, load_image
 from .batches import Pipeline, cut
-from .engines import Engine, OnnxEngine, TorchEngine, choose_device, cores
+from .engines import Engine, OnnxEngine, TorchEngine, choose_device, cores, free_memory
 from .options import BATCH, Options
 
 
@@ -38,6 +38,7 @@ def compute_scores(
     engine = TorchEngine(net, choose_device(device), blob)
     paths = [Path(image) for image in images]
     size = batch_size(engine, batch, len(paths))
+    fit_lanes(engine, size, free_memory())
     batches = cut(paths, size)
     scores = np.empty((len(paths), engine.classes), np.float32)
     workers = default_workers(engine)
@@ -73,6 +74,13 @@ def batch_size(engine: Engine, wanted: int | None, images: int) -> int:
             raise UsageError(Problem(found, fix=f"leave it out, or use --batch {engine.batch}"))
         return engine.batch
     return max(1, min(wanted or BATCH, images))
+
+
+def fit_lanes(engine: Engine, size: int, free: int | None) -> None:
+    """Have an engine compute no more batches at once than half of the free memory holds; the scores stay the same."""
+    need = engine.footprint * size
+    if need and free is not None and engine.facts["device"].startswith("cpu"):
+        engine.lanes = max(1, min(engine.lanes, free // 2 // need))
 
 
 def make_engine(options: Options, local_rank: int = 0, local_world: int = 1) -> tuple[Engine, list[str]]:

@@ -23,6 +23,7 @@ from prototxt_gen.errors import ExportError, NetError, Problem, UsageError, clos
 Floats = NDArray[np.float32]
 
 RECURRENT = ("RNN", "LSTM")
+_ALIVE = 5  # blobs of the largest size at a time: a residual unit's ends, its branch, a convolution's workspace
 _GPU_LANES = 2  # one block is copied while the other is computed
 
 
@@ -36,6 +37,7 @@ class Engine(Protocol):
     lanes: int
     batch: int | None  # what the net fixes the batch size to
     facts: dict[str, str]  # what the scores depend on besides the net
+    footprint: int  # bytes that an image may take while it is computed; 0: unknown
 
     def run(self, block: Floats) -> Floats:
         """Images (n, 3, height, width) -> scores (n, classes)."""
@@ -95,6 +97,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _footprint(graph: Any) -> int:
+    """What an image may take in memory: a few of the largest blob, which is what stays alive at a time."""
+    return max((4 * _ALIVE * prod(v.shape[1:]) for v in graph.values if v.shape), default=0)
+
+
+def free_memory() -> int | None:
+    """Bytes that processes can still have; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable")))
+    except (OSError, StopIteration, ValueError):
+        return None
+
+
 def device_fact(device: str) -> str:
     """A device as what rounding depends on: the kind of processor, not which one of them."""
     if device.startswith("cuda"):
@@ -116,6 +132,7 @@ class TorchEngine:
             raise NetError(Problem(found, "a net that scores each image by itself", file=net.caffe.file))
         value = next(v for v in net.caffe.inputs if v.blob == self.input)
         self.batch = None if free_axes(net.caffe) else int(value.shape[0])
+        self.footprint = _footprint(net.caffe)
         self.device = torch.device(device)
         self.net = net.to(self.device).eval()
         self.lanes = lanes or (cores() if self.device.type == "cpu" else _GPU_LANES)
@@ -174,6 +191,7 @@ class OnnxEngine:
         self.output, self.classes = _score_output(outputs, blob)
         fixed = inputs[self.input][0]
         self.batch = fixed if isinstance(fixed, int) else None
+        self.footprint = 0
         self.lanes = lanes or (cores() if device == "cpu" else _GPU_LANES)
         self.facts = {"runtime": f"ONNX Runtime {onnxruntime.__version__}", "device": device_fact(device)}
 

@@ -11,7 +11,6 @@ from prototxt_gen.errors import DataError, Problem, Problems, UsageError
 
 from ..images import AUTHORS, MEAN, find_images, read_image_list
 from ..images.resize import check_resize
-from .files import left_out_path
 
 BATCH = 48
 RUNTIMES = ("torch", "onnxruntime")
@@ -79,8 +78,6 @@ def _unwritable(output: Path) -> list[Problem]:
         return [Problem("is a folder", "the name of a file", fix, file=output)]
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
         return [Problem("cannot be written", "a writable folder", fix, file=output)]
-    if left_out_path(output) == output:
-        return [Problem("is where left out images are listed", "another name", fix, file=output)]
     return []
 
 

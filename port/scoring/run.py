@@ -19,7 +19,8 @@ from ..training.ranks import launched
 from ..training.signals import Signals
 from .batches import Batch, Pipeline, Scored, cut
 from .compare import difference
-from .compute import batch_size, default_workers, loader, make_engine
+from .compute import batch_size, default_workers, fit_lanes, loader, make_engine
+from .engines import free_memory
 from .files import left_out_path, unreadable, write_left_out, write_scores
 from .fingerprint import fingerprint
 from .journal import Journal, decode, encode, journal_path
@@ -45,6 +46,8 @@ def score(options: Options) -> int:
     images = read_images(options)
     engine, notes = make_engine(options, local, int(os.environ.get("LOCAL_WORLD_SIZE", world)))
     size = batch_size(engine, options.batch, len(images))
+    if options.threads is None:
+        fit_lanes(engine, size, free_memory())
     facts = fingerprint(options, engine, images, size)
     run = Run(options, engine, images, cut(images, size), size)
     with Mates(rank, world) as mates:
