@@ -103,6 +103,54 @@ def test_amp_is_near(tmp_path, capsys):
     np.testing.assert_allclose(one, two, atol=0.05)
 
 
+SCALED = """
+layer { name: "norm" type: "BatchNorm" bottom: "conv" top: "conv" }
+layer { name: "scale" type: "Scale" bottom: "conv" top: "conv" scale_param { BIAS filler { value: 0.7 } } }
+"""
+
+
+@pytest.mark.parametrize("bias", ["bias_term: true bias_filler { value: 0.3 }", "bias_term: false"])
+@pytest.mark.parametrize("stored", [True, False])
+def test_fused_joins_batch_norm_and_scale(tmp_path, capsys, bias, stored):
+    for name, more in (("a", []), ("b", ["--fused"])):
+        solver = write_run(tmp_path / name, norm=False, drop=False)
+        net = tmp_path / name / "net.prototxt"
+        text = SCALED.replace("BIAS", bias)
+        if stored:
+            text = text.replace('top: "conv" }', 'top: "conv" batch_norm_param { use_global_stats: true eps: 1 } }', 1)
+        before, relu, after = net.read_text().partition('layer { name: "relu"')
+        net.write_text(before + text + relu + after)
+        assert main(["train", "--solver", str(solver), "--workers", "0", *more]) == 0
+        said = capsys.readouterr().err
+        assert ("--fused: 1 BatchNorm layers and their Scale are computed at once" in said) == bool(more)
+    one, two = (snapshot_arrays(tmp_path / name / "run" / "tiny", 12) for name in "ab")
+    assert one.keys() == two.keys() and ("scale[1]" in one) == ("true" in bias)
+    for name in one:
+        assert np.abs(one[name] - two[name]).max() < 2e-4 * max(np.abs(one[name]).max(), 0.01), name
+    assert np.ptp(one["scale[0]"]) > 1e-3  # it learned
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ('bottom: "conv" top: "conv" scale_param', 'bottom: "conv" top: "other" scale_param'),
+        ("scale_param {", "scale_param { axis: 2"),
+        ("scale_param {", "scale_param { num_axes: 2"),
+    ],
+)
+def test_fused_leaves_other_scales_alone(tmp_path, capsys, old, new):
+    solver = write_run(tmp_path, norm=False, drop=False, solver="max_iter: 2")
+    net = tmp_path / "net.prototxt"
+    before, relu, after = net.read_text().partition('layer { name: "relu"')
+    text = SCALED.replace("BIAS", "").replace(old, new)
+    more = 'layer { name: "s" type: "Silence" bottom: "other" }\n' if "other" in new else ""
+    if more:  # the classifier reads the normalised blob too
+        relu, after = "", after.partition("\n")[2]
+    net.write_text(before + text + more + relu + after)
+    assert main(["train", "--solver", str(solver), "--workers", "0", "--fused"]) == 0
+    assert "computed at once" not in capsys.readouterr().err
+
+
 def test_fused_refuses_other_rules(tmp_path, capsys):
     solver = write_run(tmp_path, solver='type: "Adam" momentum2: 0.99')
     assert "--fused with Adam" in refusal(capsys, "--solver", str(solver), "--fused", "--workers", "0")

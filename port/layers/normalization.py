@@ -78,12 +78,17 @@ class BatchNorm(Layer):
             blobs[1][...] = self.moving_average_fraction * blobs[1] + variance * (m / (m - 1) if m > 1 else 1)
         return ((x - _per_channel(mean, x)) / np.sqrt(_per_channel(variance, x) + self.eps),)
 
+    def affine(self) -> tuple[Any, Any]:
+        """Scale and bias that are applied too, where a pass has joined this layer with the next one."""
+        return None, None
+
     def forward(self, module, x):
         sums = module.blobs
         if self.stored:
             factor = torch.where(sums[2] == 0, 0.0, 1 / sums[2])
-            return (torch.batch_norm(x, None, None, sums[0] * factor, sums[1] * factor, False, 0.0, self.eps, False),)
-        y, mean, variance = _normalised(x, None, None, self.eps)
+            mean, variance = sums[0] * factor, sums[1] * factor
+            return (torch.batch_norm(x, *self.affine(), mean, variance, False, 0.0, self.eps, False),)
+        y, mean, variance = _normalised(x, *self.affine(), self.eps)
         with torch.no_grad():
             for blob, new in zip(sums, (mean, variance, 1.0), strict=True):
                 blob.mul_(self.moving_average_fraction).add_(new)

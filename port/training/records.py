@@ -191,7 +191,7 @@ class Records:
         self.tables[table].add(row | columns)
         if self.board:
             outputs_of = {f"{tag}/outputs/{name}": value for name, value in columns.items()}
-            loss = row.get("SmoothedLoss", row.get("WeightedLoss"))
+            loss = row["SmoothedLoss" if "SmoothedLoss" in row else "WeightedLoss"]
             self.board.add(iteration, {f"{tag}/loss": loss, **outputs_of})
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from prototxt_gen.errors import Problem, UsageError
 from ..solver import Solver
 from ..solver.parameters import Learned
 from ..solver.passes import Outputs
+from .joining import join_normalisation
 
 # Layers that compute as well in bfloat16; all others get float32, whose range their constants need.
 HALF = ("Convolution", "Deconvolution", "InnerProduct", "BN", "BatchNorm", "Scale", "ReLU", "Eltwise", "Concat")
@@ -33,6 +34,9 @@ def apply_speed(solver: Solver, speed: Speed) -> list[str]:
     if speed.fused:
         solver.update = _fused_update(solver)
         deviations.append("--fused: PyTorch's fused update rounds differently in the last digit")
+        count = join_normalisation(solver.net)
+        if count:
+            deviations.append(f"--fused: {count} BatchNorm layers and their Scale are computed at once")
     if speed.channels_last:
         for blob in solver.net.parameters():
             if blob.dim() == 4:
