@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 from made_up_release import made_up_release
@@ -38,7 +40,7 @@ def test_a_release_that_is_right_exits_with_zero_in_every_format(coco, capsys, t
     assert run(main2, command(coco, "--scores-out", str(scores))) == 0
     output = capsys.readouterr()
     assert "yes, 12 of 12 images are within 0.001" in output.out and "faults found: none" in output.out
-    assert "a sample of 12 images" in output.err and "wrote" in output.err and "wrote" not in output.out
+    assert "all 12 images" in output.err and "wrote" in output.err and "wrote" not in output.out
     assert read_scores(scores).shape == (12, 80) and not scores.with_name("mine.txt.part").exists()
     assert run(main2, command(coco, "--format", "markdown")) == 0
     page = capsys.readouterr().out
@@ -71,9 +73,6 @@ def test_a_damaged_file_exits_with_two_and_no_traceback(coco, capsys):
 
 
 def test_an_unreadable_image_is_named(coco, capsys, tmp_path):
-    import shutil
-    from dataclasses import replace
-
     images = tmp_path / "images"
     shutil.copytree(coco.images, images)
     name = coco.lines(coco.list)[4].split()[0]

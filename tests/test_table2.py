@@ -348,39 +348,6 @@ def test_an_absent_device_is_refused(net_files, capsys):
     assert "the device 'abacus' cannot be used" in capsys.readouterr().err
 
 
-@pytest.fixture
-def root(net_files):
-    """The same files under the authors' names."""
-    files = dict(zip(("prototxt", "caffemodel", "image_list", "labels", "scores"), (
-        "net.prototxt", "net.caffemodel", "list.txt", "labels.txt", "scores.txt"
-    ), strict=True))  # fmt: skip
-    for file in manifest.load("coco"):
-        (net_files / file.path).parent.mkdir(parents=True, exist_ok=True)
-        (net_files / files[file.role]).rename(net_files / file.path)
-    return net_files
-
-
-def test_released_files_are_found_under_their_names(root, capsys):
-    images = ["--image-root", str(root / "images")]
-    assert run(main, ["--root", str(root), "--format", "json"]) == 1
-    captured = capsys.readouterr()
-    (only,) = json.loads(captured.out)
-    assert only["source"].endswith("reference_coco_predictions.txt") and "--image-root" in captured.err
-    assert run(main, ["--root", str(root), *images, "--format", "json"]) == 1
-    first, second = json.loads(capsys.readouterr().out)
-    assert first == only and second["source"].endswith("coco_resnet101_srn.caffemodel")
-    assert first["figures"] != second["figures"]
-
-
-def test_absent_released_files_are_named(root, capsys):
-    (root / "models/coco_resnet101_srn.caffemodel").unlink()
-    (root / "results/reference_coco_predictions.txt").unlink()
-    assert run(main, ["--root", str(root)]) == 2
-    assert "results/reference_coco_predictions.txt: there is no such file" in capsys.readouterr().err
-    assert run(main, ["--root", str(root), "--image-root", str(root / "images")]) == 2
-    assert "models/coco_resnet101_srn.caffemodel: there is no such file" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("status", [0, 1])
 def test_without_files_the_example_runs_and_its_status_counts(monkeypatch, capsys, status):
     calls = []

@@ -62,12 +62,19 @@ def label_faults(release: Release, found: Consistency, moved: bool, explained: b
     return faults
 
 
-def order_fault(release: Release, found: Consistency, order: Order) -> Fault:
-    """The net's scores are those of other lines: the list, or the predictions, is in another order."""
-    moved = order.lines[(order.found >= 0) & (order.found != order.lines)]
+def order_fault(release: Release, found: Consistency, order: Order, right: NDArray[np.intp]) -> Fault:
+    """The net's scores are those of other lines: the list, or the predictions, is in another order.
+
+    `right` are the lines that agree as they stand: images that have the scores of these are copies.
+    """
+    elsewhere = (order.found >= 0) & (order.found != order.lines)
+    moved = order.lines[elsewhere]
     names = release.names or []
     evidence = [f"{order.moved} of a sample of {len(order.lines)} images have the scores of another line"]
     evidence += order.evidence(names)
+    if np.isin(order.found[elsewhere], right).all():
+        text = f"{len(moved)} image files hold the images of other lines, which agree where they stand"
+        return Fault("images", text, None, tuple(evidence), "fetch these images again")
     file = "image_list"
     if found.off is not None:
         share = np.isin(moved, found.off).mean()

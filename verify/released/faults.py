@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen.errors import CaffeError
+from prototxt_gen.errors import CaffeError, Problem
 
 # Of these no run can come: the command ends with the status for bad input.
 UNUSABLE = ("missing", "damaged", "other data set")
@@ -47,8 +47,16 @@ class Fault:
 
 def damaged(file: Path, error: CaffeError, fix: str = "fetch the file again") -> Fault:
     """An error met on reading a file, as a fault: the first problem, the next ones as evidence."""
-    texts = [str(problem).removeprefix(f"{file}: ") for problem in error.problems]
-    return Fault("damaged", texts[0], file, tuple(some(texts[1:])), fix)
+    first, *others = (_about(problem, file) for problem in error.problems)
+    return Fault("damaged", first, file, tuple(some(others)), "" if error.problems[0].fix else fix)
+
+
+def _about(problem: Problem, file: Path) -> str:
+    """A problem in words, without the name of the file where it is the one."""
+    if str(problem.file) != str(file):
+        return str(problem)
+    place = f"line {problem.line}: " if problem.line else ""
+    return place + str(replace(problem, file="", line=0, column=0))
 
 
 def some(texts: Iterable[str], shown: int = _SHOWN) -> list[str]:

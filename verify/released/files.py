@@ -141,7 +141,10 @@ def _lines(release: Release) -> int:
             others = ", ".join(f"{release.paths[r].name} has {n:,}" for r, n in counts.items() if r != role)
             fix = "fetch the file again: the file with fewer lines may be cut off"
             release.faults.append(Fault("damaged", f"{count:,} lines; {others}", release.paths[role], fix=fix))
-            setattr(release, "names" if role == "image_list" else role, None)
+            if role == "image_list":
+                release.names = release.tags = None
+            else:
+                setattr(release, role, None)
     return most if votes > 1 or len(counts) == 1 else 0
 
 

@@ -67,12 +67,12 @@ def run_net(
     if net is None or images is None:
         return result
     session = _Session(release, found, options, net, images, result)
-    if release.scores is not None:
-        say(f"a sample of {min(options.sample, len(images))} images against the authors' scores")
+    if release.scores is not None and len(images) > options.sample:
+        say(f"a sample of {options.sample} of {len(images):,} images against the authors' scores")
         if session.sample_differs():
             say("half of them or more differ: looking for the reason")
             session.diagnose()
-            if not (options.keep_going or len(images) <= options.sample):
+            if not options.keep_going:
                 return result
     hint = "" if options.scores_out or len(images) < LONG else "; with --scores-out a run that is cut off goes on"
     say(f"all {len(images):,} images{hint}")
@@ -145,7 +145,8 @@ class _Session:
         sampler = Sampler(self.net, files["prototxt"], files["caffemodel"], paths, self.options.device)
         diagnosis = Doctor(sampler, lines, theirs, self.options.tolerance).examine()
         if diagnosis.order is not None:
-            self.result.faults.append(order_fault(self.release, self.found, diagnosis.order))
+            right = agreement.rows[~agreement.differing]
+            self.result.faults.append(order_fault(self.release, self.found, diagnosis.order, right))
         self.result.faults += diagnosis.faults
         self.result.diagnosis = diagnosis
 
