@@ -31,6 +31,7 @@ import port
 from port.__main__ import main
 from port.images import load_image
 from port.scoring import compute_scores
+from port.scoring.engines import TorchEngine
 from port.scoring.journal import Journal
 from prototxt_gen import command
 from verify.scores import read_scores
@@ -107,16 +108,14 @@ def test_a_kill_between_the_output_and_the_journals_end(whole, tmp_path):
     assert score(output) == 0 and output.read_bytes() == whole and not (tmp_path / "scores.txt.part").exists()
 
 
+def slow() -> None:
+    run = TorchEngine.run
+    TorchEngine.run = lambda *a: (time.sleep(0.3), run(*a))[1]  # type: ignore[method-assign]
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_stops_the_run_and_says_how_to_go_on(whole, tmp_path, number, status):
     output, log = tmp_path / "scores.txt", tmp_path / "log"
-
-    def slow() -> None:
-        from port.scoring import engines
-
-        run = engines.TorchEngine.run
-        engines.TorchEngine.run = lambda *a: (time.sleep(0.3), run(*a))[1]  # type: ignore[method-assign]
-
     process = child(log, words(output, "--threads", 1), slow)
     part = tmp_path / "scores.txt.part"
     while not (part.exists() and part.stat().st_size > 1000):
@@ -127,6 +126,21 @@ def test_a_signal_stops_the_run_and_says_how_to_go_on(whole, tmp_path, number, s
     assert f"{signal.Signals(number).name}: finishing" in said and "the same command goes on from there" in said
     assert not output.exists()
     assert score(output) == 0 and output.read_bytes() == whole
+
+
+def test_a_closed_terminal_does_not_stop_what_nohup_started(whole, tmp_path):
+    output = tmp_path / "scores.txt"
+
+    def before() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        slow()
+
+    process = child(tmp_path / "log", words(output, "--threads", 2), before)
+    part = tmp_path / "scores.txt.part"
+    while not (part.exists() and part.stat().st_size > 1000):
+        time.sleep(0.02)
+    os.kill(process, signal.SIGHUP)
+    assert ended(process) == 0 and output.read_bytes() == whole
 
 
 CHANGES = {

@@ -58,6 +58,23 @@ def score(options: Options) -> int:
             return run.lead(mates, journal, facts)
 
 
+class Ends(Signals):
+    """The signals that end a run: also the one of a closed terminal, unless nohup has it ignored."""
+
+    def __init__(self, patient: bool = False):
+        super().__init__(patient)
+        self._hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+
+    def __enter__(self) -> Ends:
+        super().__enter__()
+        return self
+
+    @property
+    def asked(self) -> int:
+        """The number of the signal that asks to stop, or 0."""
+        return self.stop or (signal.SIGHUP if self.snapshot and self._hangs_up else 0)
+
+
 @dataclass
 class Run:
     """A run whose files are read: what `lead` does in the first process, and `help` in the others."""
@@ -78,7 +95,7 @@ class Run:
             print(difference(self.engine, self.images, options.resize, options.mean), flush=True)
         mates.tell({"facts": facts, "pending": pending})
         done = sum(len(self.batches[index].paths) for index in journal.held)
-        with Signals(patient=mates.world > 1) as signals, self._pipeline(share(pending, 0, mates.world)) as pipeline:
+        with Ends(patient=mates.world > 1) as signals, self._pipeline(share(pending, 0, mates.world)) as pipeline:
             progress = Progress(done, len(self.images))
             try:
                 stopped = self._collect(pipeline, mates, signals, journal, progress)
@@ -92,14 +109,14 @@ class Run:
         mates.over(DONE)
         return 0
 
-    def _collect(self, pipeline: Pipeline, mates: Mates, signals: Signals, journal: Journal, progress: Progress) -> int:
+    def _collect(self, pipeline: Pipeline, mates: Mates, signals: Ends, journal: Journal, progress: Progress) -> int:
         """Write down what is finished until nothing is missing; returns the signal that ended it earlier, or 0."""
         stopped, limit = 0, 0.0
         while len(journal.held) < len(self.batches):
             for scored in self._collected(pipeline, mates):
                 journal.add(scored)
                 progress.moved(len(scored.scores))
-            if not stopped and (stopped := _asked(signals)) and len(journal.held) < len(self.batches):
+            if not stopped and (stopped := signals.asked) and len(journal.held) < len(self.batches):
                 progress.say(f"{signal.Signals(stopped).name}: finishing the batches that are being computed")
                 pipeline.stop()
                 mates.over(f"{STOPPED}{stopped}")
@@ -121,17 +138,17 @@ class Run:
         if problems:
             raise UsageError([*problems, Problem("the processes of a run must score the same, in the same way")])
         mine = share(plan["pending"], mates.rank, mates.world)
-        with Signals(patient=True) as signals, self._pipeline(mine) as pipeline:
+        with Ends(patient=True) as signals, self._pipeline(mine) as pipeline:
             while pipeline.left:
                 for scored in pipeline.finished(_WAIT):
                     mates.send(encode(scored))
-                if _asked(signals) or mates.ended():
+                if signals.asked or mates.ended():
                     pipeline.stop()
                 mates.check()
-            while not (ended := mates.ended()) and not _asked(signals):
+            while not (ended := mates.ended()) and not signals.asked:
                 mates.check()
                 time.sleep(_WAIT)
-        if stopped := _asked(signals):
+        if stopped := signals.asked:
             return stopped
         if ended.startswith(STOPPED):
             return int(ended.removeprefix(STOPPED))
@@ -189,11 +206,6 @@ class Run:
 def share(pending: list[int], rank: int, world: int) -> list[int]:
     """The batches of one process: contiguous ones, as many as the others have, or one more."""
     return pending[rank * len(pending) // world : (rank + 1) * len(pending) // world]
-
-
-def _asked(signals: Signals) -> int:
-    """The signal that asks to stop, or 0; a closed terminal asks too."""
-    return signals.stop or (signal.SIGHUP if signals.snapshot else 0)
 
 
 def _readable(load: Any, path: Path) -> bool:
