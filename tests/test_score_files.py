@@ -252,6 +252,8 @@ def test_fewer_batches_at_once_where_memory_is_short(free, lanes):
     engine = Failing(ValueError())
     fit_lanes(engine, 10, free)
     assert engine.lanes == lanes
+    fit_lanes(engine, 10, 9000, sharers=4)
+    assert engine.lanes == 1
 
 
 def test_the_footprint_is_that_of_the_largest_blob():

@@ -76,11 +76,14 @@ def batch_size(engine: Engine, wanted: int | None, images: int) -> int:
     return max(1, min(wanted or BATCH, images))
 
 
-def fit_lanes(engine: Engine, size: int, free: int | None) -> None:
-    """Have an engine compute no more batches at once than half of the free memory holds; the scores stay the same."""
+def fit_lanes(engine: Engine, size: int, free: int | None, sharers: int = 1) -> None:
+    """Have an engine compute no more batches at once than its part of half of the free memory (bytes) holds.
+
+    `sharers`: processes that share it. The scores stay the same.
+    """
     need = engine.footprint * size
     if need and free is not None and engine.facts["device"].startswith("cpu"):
-        engine.lanes = max(1, min(engine.lanes, free // 2 // need))
+        engine.lanes = max(1, min(engine.lanes, free // 2 // sharers // need))
 
 
 def make_engine(options: Options, local_rank: int = 0, local_world: int = 1) -> tuple[Engine, list[str]]:

@@ -44,10 +44,11 @@ def score(options: Options) -> int:
     warnings.filterwarnings("ignore", module="PIL")
     rank, world, local = launched()
     images = read_images(options)
-    engine, notes = make_engine(options, local, int(os.environ.get("LOCAL_WORLD_SIZE", world)))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", world))  # processes on this machine
+    engine, notes = make_engine(options, local, here)
     size = batch_size(engine, options.batch, len(images))
     if options.threads is None:
-        fit_lanes(engine, size, free_memory())
+        fit_lanes(engine, size, free_memory(), here)
     facts = fingerprint(options, engine, images, size)
     run = Run(options, engine, images, cut(images, size), size)
     with Mates(rank, world) as mates:
