@@ -157,6 +157,12 @@ def test_options_that_do_not_go_together_are_all_named(tmp_path, capsys):
 def test_a_gpu_that_is_not_there_is_never_replaced(tmp_path, capsys):
     assert score(tmp_path / "s.txt", "--device", "cuda") == 2
     assert "the device 'cuda' cannot be used" in capsys.readouterr().err
+    assert score(tmp_path / "s.txt", "--device", "cuda", "--runtime", "onnxruntime") == 2
+    said = capsys.readouterr().err
+    assert "ONNX Runtime does not run on cuda:0 here" in said or "refuses the model" in said
+    assert score(tmp_path / "s.txt", "--device", "tpu", "--runtime", "onnxruntime") == 2
+    assert "the device 'tpu' is unknown; expected cpu, cuda or cuda:N" in capsys.readouterr().err
+    assert not (tmp_path / "s.txt").exists()
     model = tmp_path / "tiny.onnx"
     port.export_onnx(port.load_net(tiny_net()), model)
     with pytest.raises(ExportError, match=r"does not run on cuda:0 here|refuses the model"):

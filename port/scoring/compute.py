@@ -15,7 +15,7 @@ from prototxt_gen.errors import DataError, Problem, UsageError
 
 from ..images import AUTHORS, MEAN, load_image
 from .batches import Pipeline, cut
-from .engines import Engine, OnnxEngine, TorchEngine, choose_device, cores, free_memory
+from .engines import Engine, OnnxEngine, TorchEngine, choose_device, choose_onnx_device, cores, free_memory
 from .options import BATCH, Options
 
 
@@ -91,7 +91,8 @@ def make_engine(options: Options, local_rank: int = 0, local_world: int = 1) -> 
 
     Raises ParseError, NetError, WeightsError, ExportError or UsageError.
     """
-    device = choose_device(options.device, local_rank)
+    onnxruntime = options.onnx or options.runtime == "onnxruntime"
+    device = (choose_onnx_device if onnxruntime else choose_device)(options.device, local_rank)
     lanes = options.threads or (max(1, cores() // local_world) if device == "cpu" else None)
     if options.onnx:
         if not options.onnx.is_file():
@@ -102,7 +103,7 @@ def make_engine(options: Options, local_rank: int = 0, local_world: int = 1) -> 
     assert options.prototxt
     net = load_net(options.prototxt, options.caffemodel, dialect=options.dialect)
     notes = [f"{options.prototxt}: dialect {net.caffe.dialect} ({net.caffe.reason})", str(net.report)]
-    if options.runtime == "onnxruntime":
+    if onnxruntime:
         from ..onnx_export import build_onnx, checked_bytes
 
         model = checked_bytes(build_onnx(net), options.prototxt)

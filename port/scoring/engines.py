@@ -7,6 +7,7 @@ there are, and the cores are as busy.
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -92,6 +93,15 @@ def choose_device(name: str | None, local_rank: int = 0) -> str:
     return str(device)
 
 
+def choose_onnx_device(name: str | None, local_rank: int = 0) -> str:
+    """The same for ONNX Runtime, which can use a GPU that PyTorch's build cannot: whether it does, its session says."""
+    if name is None:
+        return choose_device(None, local_rank)
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise UsageError(Problem(f"the device '{name}' is unknown", "cpu, cuda or cuda:N"))
+    return f"cuda:{local_rank}" if name == "cuda" else name
+
+
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -114,7 +124,7 @@ def free_memory() -> int | None:
 def device_fact(device: str) -> str:
     """A device as what rounding depends on: the kind of processor, not which one of them."""
     if device.startswith("cuda"):
-        return f"cuda ({torch.cuda.get_device_name(device)})"
+        return f"cuda ({torch.cuda.get_device_name(device) if torch.cuda.is_available() else 'not seen by PyTorch'})"
     return f"{device} ({torch.backends.cpu.get_cpu_capability()})"
 
 
