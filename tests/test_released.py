@@ -363,6 +363,14 @@ def test_differences_of_a_grey_level_are_told_from_faults(coco):
     assert "decoder" in {fault.kind for fault in report.faults}, report.render("text")
 
 
+def test_two_faults_at_once_are_both_named(coco):
+    coco.predict(rgb)
+    coco.reorder(coco.list, SHIFTED)
+    report = check(coco, sample=6)
+    assert [fault.kind for fault in report.faults] == ["order", "channels"] and report.status == 1
+    assert report.faults[0].file == coco.list and "the order RGB, the mean with them" in report.faults[1].text
+
+
 def test_keep_going_runs_all_images(coco):
     coco.predict(rgb)
     report = check(coco, sample=8, keep_going=True)
