@@ -17,6 +17,7 @@ test-slow: lint
 
 lint: $(READY)
 	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
 bench: $(READY)

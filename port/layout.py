@@ -83,9 +83,7 @@ def _fed(count: int, bundles: Iterable[tuple[int, Sequence[int]]]) -> list[list[
     return fed
 
 
-def _way(
-    boxes: list[Place], ranks: list[list[Place]], source: int, targets: Sequence[int]
-) -> dict[int, list[Place]]:
+def _way(boxes: list[Place], ranks: list[list[Place]], source: int, targets: Sequence[int]) -> dict[int, list[Place]]:
     """Join a source to its targets, through waypoints that all of them share."""
     start = boxes[source]
     last = max((boxes[target].rank for target in targets), default=start.rank)

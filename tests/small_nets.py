@@ -14,8 +14,7 @@ from prototxt_gen import write_net
 def inputs(**shapes: tuple[int, ...]) -> str:
     """Net-level inputs, two lines each (both dialects read them)."""
     return "".join(
-        f'input: "{blob}"\ninput_shape {{ {" ".join(f"dim: {d}" for d in shape)} }}\n'
-        for blob, shape in shapes.items()
+        f'input: "{blob}"\ninput_shape {{ {" ".join(f"dim: {d}" for d in shape)} }}\n' for blob, shape in shapes.items()
     )
 
 

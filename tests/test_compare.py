@@ -83,9 +83,7 @@ def test_nan_and_infinity_fail_on_either_side_and_on_both(blob, bad):
     at = (1, 3, 2, 9)
     wrong = spoilt(blob, at, bad)
     found = compare(wrong, blob, 1e30, "conv1")
-    assert (
-        not found and f"{bad} at {at}, expected {blob[at]}" in str(found) and "(1 such values)" in str(found)
-    )
+    assert not found and f"{bad} at {at}, expected {blob[at]}" in str(found) and "(1 such values)" in str(found)
     expected = compare(blob, wrong, 1e30)
     assert not expected and "the expected blob has 1 values that are NaN or infinite" in str(expected)
     both = compare(wrong, wrong, 1e30)
@@ -146,11 +144,7 @@ def test_a_scalar_is_compared():
 
 def test_where_all_of_it_is_0_the_difference_counts_by_itself():
     zero = np.zeros((3, 4))
-    assert (
-        compare(zero, zero, 1e-5)
-        and not compare(zero + 1e-4, zero, 1e-5)
-        and compare(zero + 9e-6, zero, 1e-5)
-    )
+    assert compare(zero, zero, 1e-5) and not compare(zero + 1e-4, zero, 1e-5) and compare(zero + 9e-6, zero, 1e-5)
 
 
 def test_the_tolerance_is_of_the_largest_value_and_inclusive():

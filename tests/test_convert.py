@@ -48,10 +48,7 @@ def test_paper_net_in_float64(nets, dialect):
     for blob in common:
         error = np.abs(before[blob] - after[blob]).max() / np.abs(before[blob]).max()
         assert error < 1e-12, blob
-    assert (
-        np.abs(before["y"] - run_reference(new, conversion.blobs(held), {"data": IMAGE + 1})["y"]).max()
-        > 1e-3
-    )
+    assert np.abs(before["y"] - run_reference(new, conversion.blobs(held), {"data": IMAGE + 1})["y"]).max() > 1e-3
 
 
 @pytest.mark.parametrize("dialect", ["srn", "bvlc"])
@@ -125,9 +122,7 @@ def test_transposed_weights(tmp_path):
     filler = other.caffe.net.layer[-1].inner_product_param.weight_filler
     assert (filler.type, filler.variance_norm) == ("xavier", filler.FAN_OUT)
     data = torch.randn(2, 3, 6, 5)
-    torch.testing.assert_close(
-        net(data=data), other(data=data), rtol=1e-5, atol=1e-6
-    )  # another order of sums
+    torch.testing.assert_close(net(data=data), other(data=data), rtol=1e-5, atol=1e-6)  # another order of sums
 
 
 # --- the command
@@ -149,9 +144,7 @@ def test_command_says_what_differs(tmp_path, capsys):
 
 def test_data_layers_need_their_shapes(tmp_path, capsys):
     """Only the database knows the shape of a Data layer's top; without it weights cannot be checked."""
-    text = layer("Data", "data_param { source: 'd' batch_size: 2 }", "", "data", "d") + bn(
-        "slope_filler { value: 1 }"
-    )
+    text = layer("Data", "data_param { source: 'd' batch_size: 2 }", "", "data", "d") + bn("slope_filler { value: 1 }")
     (tmp_path / "a.prototxt").write_text(text)
     net = port.load_net(tmp_path / "a.prototxt", input_shapes={"data": (2, 3, 4, 5)}, phase="TRAIN")
     port.save_caffemodel(net, tmp_path / "a.caffemodel")

@@ -21,8 +21,7 @@ FILLED = "filler { type: 'constant' value: 1 }"
         # Without a slope_filler the fork's slope is 0; without a filler Scale's is 1.
         (
             bn(),
-            batch_norm("moving_average_fraction: 0.9")
-            + scale("filler { type: 'constant' value: 0 } bias_term: true"),
+            batch_norm("moving_average_fraction: 0.9") + scale("filler { type: 'constant' value: 0 } bias_term: true"),
         ),
         (
             bn("slope_filler { value: 1 } bias_filler { value: 2 } momentum: 0.95 eps: 0.001", top="data"),
@@ -60,9 +59,7 @@ FILLED = "filler { type: 'constant' value: 1 }"
                 more="param {} param {} param { name: 'm' } param { name: 'v' }",
             ),
             batch_norm(
-                more=" ".join(
-                    f"param {{ name: '{n}' lr_mult: 0 decay_mult: 0 }}" for n in ("m", "v", "m_count")
-                )
+                more=" ".join(f"param {{ name: '{n}' lr_mult: 0 decay_mult: 0 }}" for n in ("m", "v", "m_count"))
             )
             + scale(f"{FILLED} bias_term: true", more="param {} param {}"),
         ),
@@ -178,9 +175,7 @@ def test_layer_phases(rules, phases):
 
 def test_names_of_scales():
     """He's names where there is such a pattern, never one that is taken."""
-    names = scale_names(
-        ["bn_conv1", "bn2a", "a/bn", "a_bn", "conv1", "bnorm", "bn"], {"scale2a", "conv1_scale"}
-    )
+    names = scale_names(["bn_conv1", "bn2a", "a/bn", "a_bn", "conv1", "bnorm", "bn"], {"scale2a", "conv1_scale"})
     expected = "scale_conv1 scale2a_ a/scale a_scale conv1_scale_ bnorm_scale scale"
     assert " ".join(names.values()) == expected
 
@@ -192,9 +187,7 @@ def test_blobs():
     assert [b.shape for b in merged] == [(1, 3)] * 4 and merged[0].dtype == np.float64
     np.testing.assert_array_equal(np.concatenate(merged), [mean * 2, mean * 3, mean / 8, variance / 8])
     np.testing.assert_array_equal(np.concatenate(merge_blobs([mean, mean, np.zeros(1)], [mean]))[1:], 0)
-    np.testing.assert_array_equal(
-        np.concatenate(merge_blobs([mean, mean, np.ones(1)], None))[:2], [[1] * 3, [0] * 3]
-    )
+    np.testing.assert_array_equal(np.concatenate(merge_blobs([mean, mean, np.ones(1)], None))[:2], [[1] * 3, [0] * 3])
     norm, affine = split_blobs(merged)
     np.testing.assert_array_equal(norm[:2], [mean / 8, variance / 8])
     assert norm[2].tolist() == [1] and norm[2].shape == (1,) and affine[0].shape == (3,)
@@ -214,9 +207,7 @@ def test_one_layer_computes_the_same(dialect, phase):
     text = make("", top="y", name="a") + make(frozen, bottom="y", top="z", name="b")
     conversion = converted(text, dialect)
     old, new = (build_graph(net, NetState(phase)) for net in (conversion.source, conversion.parsed))
-    held = {
-        node.name: [random.uniform(1, 2, s.shape) for s in node.specs] for node in old.nodes if node.specs
-    }
+    held = {node.name: [random.uniform(1, 2, s.shape) for s in node.specs] for node in old.nodes if node.specs}
     data = {"data": random.normal(size=(2, 3, 6, 5))}
     before, after = run_reference(old, held, data), run_reference(new, conversion.blobs(held), data)
     np.testing.assert_allclose(after["z"], before["z"], rtol=1e-12)

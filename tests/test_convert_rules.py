@@ -219,9 +219,7 @@ def test_image_data_gets_its_batch_size():
         ),
         (
             "bvlc",
-            layer(
-                "InnerProduct", "inner_product_param { num_output: 2 transpose: true } param { name: 'w' }"
-            ),
+            layer("InnerProduct", "inner_product_param { num_output: 2 transpose: true } param { name: 'w' }"),
             "shared by name",
         ),
         (

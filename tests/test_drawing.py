@@ -83,9 +83,7 @@ def draw(tmp_path, text, **options):
 
 def test_every_layer_and_shape(tmp_path):
     text = 'name: "a <b> & \\"c\\""' + inputs(data=(2, 3, 7, 6)) + conv("c", "data", "x", 4, 3)
-    text += (
-        layer("relu", "ReLU", "x", "x") + fully("f", "x", "f", 5) + layer("odd <&>", "Oddity", "f x", "odd")
-    )
+    text += layer("relu", "ReLU", "x", "x") + fully("f", "x", "f", 5) + layer("odd <&>", "Oddity", "f x", "odd")
     _, document = draw(tmp_path, text)
     found = texts(document)
     for name in ("c", "f", "odd <&>", "input", "odd", "relu  ReLU"):
@@ -101,9 +99,7 @@ def test_paper_net(tmp_path, dialect):
     survey, document = draw(tmp_path, net_text("ResNet-SRN", dialect=dialect, width_divisor=8))
     found = texts(document)
     for entry in survey.entries:
-        assert sum(text == entry.name or text.startswith(f"{entry.name}  ") for text in found) == 1, (
-            entry.name
-        )
+        assert sum(text == entry.name or text.startswith(f"{entry.name}  ") for text in found) == 1, entry.name
     root = ElementTree.fromstring(document)
     width, height = float(root.get("width")), float(root.get("height"))
     boxes = [
@@ -133,9 +129,7 @@ def test_layers_that_hang(tmp_path):
     assert "r  ReLU" in found and not any(text.startswith(("s  ", "t  ", "in_u  ")) for text in found)
 
 
-@pytest.mark.parametrize(
-    "text", ["", 'input: "x"', layer("d", "Data", "", "a b"), layer("r", "ReLU", "none", "r")]
-)
+@pytest.mark.parametrize("text", ["", 'input: "x"', layer("d", "Data", "", "a b"), layer("r", "ReLU", "none", "r")])
 def test_small_and_broken(tmp_path, text):
     _, document = draw(tmp_path, 'name: "n" ' + text)
     assert texts(document)[0].startswith("n, phase TEST")

@@ -73,9 +73,7 @@ class Mutator:
         if how <= 1:
             return self.with_word(data, at, bytearray.isdigit, self.random.choice(NUMBERS).encode())
         if how == 2:
-            return self.with_word(
-                data, at, bytearray.isalnum, self.random.choice(bytes(data).split() or [b"name"])
-            )
+            return self.with_word(data, at, bytearray.isalnum, self.random.choice(bytes(data).split() or [b"name"]))
         if how == 3:
             rows[i], rows[j] = rows[j], rows[i]
         elif how == 4:

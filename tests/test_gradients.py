@@ -85,8 +85,7 @@ def torch_gradients(case: Case, setting: Setting, seeds):
     values = run_values(net, by_blob(net.caffe, inputs))
     tops = [values[v.name] for v in net.caffe.node(LAYER).tops]
     total = sum(
-        (torch.where(torch.isfinite(t), t, 0) * torch.tensor(s)).sum()
-        for t, s in zip(tops, seeds, strict=True)
+        (torch.where(torch.isfinite(t), t, 0) * torch.tensor(s)).sum() for t, s in zip(tops, seeds, strict=True)
     )
     if not total.requires_grad:
         return [None] * len(inputs), [None] * len(setting.blobs)
@@ -152,9 +151,7 @@ def check(case: Case) -> str:
         if specs[j].statistic or frozen:
             assert blob_grads[j] is None, f"blob {j} has a gradient"
         else:
-            agrees(
-                blob_grads[j], blob, lambda a, j=j: (inputs, [*blobs[:j], a, *blobs[j + 1 :]]), f"blob {j}"
-            )
+            agrees(blob_grads[j], blob, lambda a, j=j: (inputs, [*blobs[:j], a, *blobs[j + 1 :]]), f"blob {j}")
     return "differenced"
 
 
@@ -326,9 +323,7 @@ def test_prelu_at_zero_takes_the_slope_and_gives_it_nothing(dialect):
 @both_dialects
 def test_the_winner_of_a_tie_gets_the_whole_gradient(dialect):
     a, b, c = np.array([[1.0, 1, 2, 0]]), np.array([[1.0, 0, 2, 0]]), np.array([[1.0, 1, 2, 3]])
-    case = case_of(
-        "Eltwise", (1, 4), (1, 4), (1, 4), dialect=dialect, eltwise_param={"operation": Word("MAX")}
-    )
+    case = case_of("Eltwise", (1, 4), (1, 4), (1, 4), dialect=dialect, eltwise_param={"operation": Word("MAX")})
     found, _ = back(case, [a, b, c], seed=[[1, 2, 3, 4]])
     # of the first two the second wins, a later one only if it is larger
     for grad, expected in zip(found, ([[0, 2, 0, 0]], [[1, 0, 3, 0]], [[0, 0, 0, 4]]), strict=True):
@@ -345,9 +340,7 @@ def test_the_first_maximum_of_a_window_gets_the_gradient(dialect):
 
 def test_the_first_maximum_of_a_region_gets_the_gradient():
     x, rois = np.ones((1, 1, 2, 3)), np.array([[0, 0, 0, 2, 1]])
-    case = case_of(
-        "ROIPooling", x.shape, rois.shape, dialect="srn", roi_pooling_param={"pooled_h": 1, "pooled_w": 1}
-    )
+    case = case_of("ROIPooling", x.shape, rois.shape, dialect="srn", roi_pooling_param={"pooled_h": 1, "pooled_w": 1})
     (found, _), _ = back(case, [x, rois], seed=np.full((1, 1, 1, 1), 7))
     near(found[0, 0], [[7, 0, 0], [0, 0, 0]])
 
@@ -377,9 +370,7 @@ def test_what_filter_drops_gets_no_gradient():
 def test_only_the_largest_entries_of_topk_get_a_gradient():
     x = np.array([[3.0, 1, 2, 5], [0, 4, 1, 2]])
     fields = {"reduction_param": {"operation": Word("TOPK"), "k": 2, "axis": 1}}
-    (found,), _ = back(
-        case_of("BatchReduction", (2, 4), dialect="srn", batch_reduction_param=fields), [x], seed=[2, 6]
-    )
+    (found,), _ = back(case_of("BatchReduction", (2, 4), dialect="srn", batch_reduction_param=fields), [x], seed=[2, 6])
     near(found, [[1, 0, 0, 1], [0, 3, 0, 3]])
 
 

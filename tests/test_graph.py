@@ -69,24 +69,18 @@ def test_unknown_layer_types_are_all_listed(problems):
 
 
 def test_what_hangs_on_an_unknown_layer_is_not_complained_about(problems):
-    text = (
-        IMAGE + layer("a", "Nonsense", "data", "a") + layer("b", "ReLU", "a", "b") + conv("c", "b", "c", 4, 9)
-    )
+    text = IMAGE + layer("a", "Nonsense", "data", "a") + layer("b", "ReLU", "a", "b") + conv("c", "b", "c", 4, 9)
     assert [p.layer for p in problems(text)] == ["a"]
 
 
 def test_a_missing_bottom_names_the_closest_blob(problems):
     text = (
-        IMAGE
-        + conv("c1", "data", "conv_one", 4)
-        + layer("r", "ReLU", "conv_won", "r")
-        + layer("s", "ReLU", "zz", "s")
+        IMAGE + conv("c1", "data", "conv_one", 4) + layer("r", "ReLU", "conv_won", "r") + layer("s", "ReLU", "zz", "s")
     )
     one, other = problems(text)
     assert (one.line, one.layer, one.field) == (4, "r", "bottom")
     assert (
-        one.found == "the bottom 'conv_won' is not made by any earlier layer"
-        and one.fix == "did you mean 'conv_one'?"
+        one.found == "the bottom 'conv_won' is not made by any earlier layer" and one.fix == "did you mean 'conv_one'?"
     )
     assert (other.line, other.layer, other.fix) == (5, "s", "known: conv_one, data, r")
 
@@ -176,10 +170,7 @@ def test_a_top_that_is_made_twice(problems):
     text = IMAGE + conv("one", "data", "c", 4) + conv("two", "data", "c", 4)
     (problem,) = problems(text)
     assert (problem.line, problem.layer, problem.field) == (4, "two", "top")
-    assert (
-        problem.found == "the top 'c' is already made by layer 'one'"
-        and problem.fix == "give it another name"
-    )
+    assert problem.found == "the top 'c' is already made by layer 'one'" and problem.fix == "give it another name"
     (problem,) = problems(IMAGE + conv("one", "data", "c c", 4))
     assert problem.found == "the top 'c' is already made by layer 'one'"
     (problem,) = problems(IMAGE + conv("c", "data", "c", 3) + layer("e", "Eltwise", "c data", "data"))
@@ -220,9 +211,7 @@ def test_several_problems_at_once(problems):
         + fully("g", "f", "g", 4, "param { name: 'w' }")
     )
     found = problems(text)
-    assert sorted((p.layer, p.line) for p in found) == [(name, 3 + i) for i, name in enumerate("abcde")] + [
-        ("g", 9)
-    ]
+    assert sorted((p.layer, p.line) for p in found) == [(name, 3 + i) for i, name in enumerate("abcde")] + [("g", 9)]
     assert all(p.found and str(p).count("layer '") >= 1 for p in found)
 
 
@@ -267,9 +256,7 @@ def test_shared_parameters_must_fit(graph, problems):
     assert graph(square + again % "PERMISSIVE")
     (problem,) = problems(square + again % "STRICT")
     assert problem.found == "'w' is 6x4" and problem.expected == "4x6 as in layer 'one'"
-    (problem,) = problems(
-        square + fully("two", "one", "two", 5, "param { name: 'w' share_mode: PERMISSIVE }")
-    )
+    (problem,) = problems(square + fully("two", "one", "two", 5, "param { name: 'w' share_mode: PERMISSIVE }"))
     assert problem.found == "'w' has 20 values" and problem.expected == "24 as in layer 'one'"
 
 
@@ -344,9 +331,7 @@ RULES = [
 
 @pytest.mark.parametrize(("rules", "state", "kept"), RULES)
 def test_net_state_rules(graph, rules, state, kept):
-    net = graph(
-        IMAGE + layer("always", "ReLU", "data", "a") + layer("maybe", "ReLU", "data", "b", rules), **state
-    )
+    net = graph(IMAGE + layer("always", "ReLU", "data", "a") + layer("maybe", "ReLU", "data", "b", rules), **state)
     names = [node.name for node in net.nodes if node.layer.type != "Input"]
     assert names == (["always", "maybe"] if kept else ["always"])
 
@@ -387,12 +372,7 @@ def test_every_version_of_an_in_place_chain_has_its_name_and_layer(graph):
 
 
 def test_version_names_never_collide(graph):
-    text = (
-        IMAGE
-        + layer("r", "ReLU", "data", "c@r")
-        + layer("r", "ReLU", "c@r", "c")
-        + layer("r2", "ReLU", "c", "c")
-    )
+    text = IMAGE + layer("r", "ReLU", "data", "c@r") + layer("r", "ReLU", "c@r", "c") + layer("r2", "ReLU", "c", "c")
     names = [v.name for v in graph(text).values]
     assert len(set(names)) == len(names) and "c@r" in names and "c" in names
 
@@ -499,20 +479,13 @@ def test_an_explicit_loss_weight_is_one_more_consumer(graph):
     assert found["b"] == ["ReLU", "a_a_0_split_1", "b"]
     assert found["c"] == ["ReLU", "b", "c", "2"] and len(found) == 5  # nobody reads c: no split
     zero = splits(
-        graph(
-            inputs(x=(2, 3)) + layer("a", "ReLU", "x", "a", "loss_weight: 0") + layer("b", "ReLU", "a", "b")
-        )
+        graph(inputs(x=(2, 3)) + layer("a", "ReLU", "x", "a", "loss_weight: 0") + layer("b", "ReLU", "a", "b"))
     )
     assert list(zero) == ["input", "a", "b"]
 
 
 def test_the_second_top_of_a_layer(graph):
-    text = (
-        IMAGE
-        + layer("s", "Slice", "data", "p q r")
-        + layer("a", "ReLU", "q", "a")
-        + layer("b", "ReLU", "q", "b")
-    )
+    text = IMAGE + layer("s", "Slice", "data", "p q r") + layer("a", "ReLU", "q", "a") + layer("b", "ReLU", "q", "b")
     found = splits(graph(text))
     assert list(found) == ["input", "s", "q_s_1_split", "a", "b"]
 

@@ -176,8 +176,8 @@ def test_a_sharer_may_have_its_blobs_too(saved, prototxt):
         (lambda file: file.create_dataset("data/a/01", data=1.0), "a dataset with a name that is no index"),
         (lambda file: file.create_dataset("data/a/0", data="text"), "a dataset of type"),
         (lambda file: file.create_dataset("data/a/0", data=1j), "a dataset of type complex"),
-        (lambda file: file.create_dataset("data/a/0", shape=(2**20, 2**12), dtype='f4'), "more than Caffe can hold"),
-        (lambda file: file.create_dataset("data/a/0", shape=(2**10, 2**12), dtype='f4'), "of which 0 bytes are stored"),
+        (lambda file: file.create_dataset("data/a/0", shape=(2**20, 2**12), dtype="f4"), "more than Caffe can hold"),
+        (lambda file: file.create_dataset("data/a/0", shape=(2**10, 2**12), dtype="f4"), "of which 0 bytes are stored"),
         (lambda file: file.create_dataset("data/a/0", data=h5py.Empty("f4")), "neither a dataset nor a group"),
         (lambda file: file.update({"data": h5py.SoftLink("/x")}), "no group 'data'"),
         (

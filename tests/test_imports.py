@@ -40,9 +40,7 @@ def imported_names(source: str, place: tuple[str, ...]) -> dict[str, int]:
             "import_module",
             "__import__",
         ):
-            names = [
-                a.value for a in node.args[:1] if isinstance(a, ast.Constant) and isinstance(a.value, str)
-            ]
+            names = [a.value for a in node.args[:1] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
         else:
             continue
         found |= {name.partition(".")[0]: node.lineno for name in names if name.partition(".")[0]}

@@ -139,10 +139,7 @@ def test_a_phase_without_layers(inspect):
         "r", "ReLU", "data", "r", "include { phase: TRAIN }"
     )
     lines = inspect(text)
-    assert (
-        "phase TRAIN," in lines[0]
-        and lines[1].strip() == "no layer is left in phase TEST; this is phase TRAIN"
-    )
+    assert "phase TRAIN," in lines[0] and lines[1].strip() == "no layer is left in phase TEST; this is phase TRAIN"
     assert row(lines, "r")
 
 
@@ -188,9 +185,7 @@ def test_not_text_format(inspect):
 )
 def test_settings(text, expected):
     found = settings(parse(text, "LayerParameter"))
-    assert found == (
-        expected if expected is not None else "power 2, scale 3, shift 4, axis 1, num_axes 2, ..."
-    )
+    assert found == (expected if expected is not None else "power 2, scale 3, shift 4, axis 1, num_axes 2, ...")
 
 
 # --- other files
@@ -266,9 +261,7 @@ def test_solver(inspect, tmp_path):
 
 
 def test_solver_with_problems(inspect, tmp_path):
-    (tmp_path / "s").write_text(
-        'net: "n" base_lr: 1 lr_policy: "stepearly" solver_type: SGD type: "SGD" speed: 3'
-    )
+    (tmp_path / "s").write_text('net: "n" base_lr: 1 lr_policy: "stepearly" solver_type: SGD type: "SGD" speed: 3')
     lines = inspect(tmp_path / "s", "--dialect", "bvlc")
     assert row(lines, "net")[1:] == ["n", "not", "found", "from", "here"]
     assert "problems: 2" in lines and any("both 'type' and 'solver_type'" in line for line in lines)
@@ -319,8 +312,6 @@ def test_survey_matches_the_graph(tmp_path):
     path = tmp_path / "n"
     path.write_text(NET)
     survey, net = survey_net(path), port.load_net(path)
-    shapes = {
-        blob: shape for entry in survey.entries for blob, shape in zip(entry.tops, entry.shapes, strict=True)
-    }
+    shapes = {blob: shape for entry in survey.entries for blob, shape in zip(entry.tops, entry.shapes, strict=True)}
     blobs = port.run_blobs(net, {"data": torch.zeros(2, 3, 7, 6)})
     assert shapes == {blob: value.shape for blob, value in blobs.items()}

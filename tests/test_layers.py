@@ -77,9 +77,7 @@ def test_every_field_has_the_schemas_default(kind):
                 assert field.default in (None, "")
             elif field.default == () and not is_repeated(schema):
                 # once in the fork, several in BVLC: nothing given means what the fork's default says
-                assert any(
-                    is_repeated(schema_fields(kind, d)[field.name][1]) for d in dialects(REGISTRY[kind])
-                )
+                assert any(is_repeated(schema_fields(kind, d)[field.name][1]) for d in dialects(REGISTRY[kind]))
                 assert (field.name, wanted) in {("pad", 0), ("stride", 1), ("kernel_size", None)}
             elif (kind, field.name) == ("BatchReduction", "level"):
                 assert field.default == (1,)  # which Caffe's layer puts there itself
@@ -187,8 +185,7 @@ def random_bottoms(count: int):
     random = np.random.RandomState(count)
     for turn in range(80):
         shapes = [
-            tuple(map(int, random.randint(0 if turn % 3 == 0 else 1, 6, random.randint(0, 7))))
-            for _ in range(count)
+            tuple(map(int, random.randint(0 if turn % 3 == 0 else 1, 6, random.randint(0, 7)))) for _ in range(count)
         ]
         yield shapes[:1] * count if turn % 2 else shapes
 
@@ -449,9 +446,7 @@ def test_wrong_fillers_of_a_net_are_all_named(tmp_path):
 
 
 def test_every_blob_has_a_stream_of_its_own():
-    draws = [
-        stream(*name).standard_normal(4) for name in ((0, "a", 0), (0, "a", 1), (0, "b", 0), (1, "a", 0))
-    ]
+    draws = [stream(*name).standard_normal(4) for name in ((0, "a", 0), (0, "a", 1), (0, "b", 0), (1, "a", 0))]
     assert len({tuple(draw) for draw in draws}) == 4
     assert (stream(0, "a", 0).standard_normal(4) == draws[0]).all()
 

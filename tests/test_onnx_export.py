@@ -197,9 +197,7 @@ ALONG_THE_BATCH = {
     "flatten": layer("l", "Flatten", "data", "y", "flatten_param { axis: 0 end_axis: 1 }"),
     "flatten all": layer("l", "Flatten", "data", "y", "flatten_param { axis: 0 }"),
     "reshape": layer("l", "Reshape", "data", "y", "reshape_param { shape { dim: -1 dim: 4 } }"),
-    "reshape to fixed": layer(
-        "l", "Reshape", "data", "y", "reshape_param { shape { dim: 2 dim: -1 dim: 4 } }"
-    ),
+    "reshape to fixed": layer("l", "Reshape", "data", "y", "reshape_param { shape { dim: 2 dim: -1 dim: 4 } }"),
     "sum": layer("l", "Reduction", "data", "y", "reduction_param { axis: 0 operation: MEAN coeff: 3 }"),
     "mean": layer("l", "Reduction", "data", "y", "reduction_param { axis: 1 operation: ASUM }"),
     "softmax": layer("l", "Softmax", "data", "y", "softmax_param { axis: 0 }"),
@@ -226,9 +224,7 @@ def test_layers_along_the_batch(load, name):
 
 
 def test_a_net_that_fixes_its_batch_says_so_in_the_file(load):
-    net = load(
-        inputs(data=(2, 3, 5)) + fully("f", "data", "y", 4).replace("num_output", "axis: 0 num_output")
-    )
+    net = load(inputs(data=(2, 3, 5)) + fully("f", "data", "y", 4).replace("num_output", "axis: 0 num_output"))
     model = build_onnx(net)
     assert [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim] == [2, 3, 5]
     runner = session(model)
@@ -276,9 +272,7 @@ def test_no_silent_fallback_to_the_cpu(load, monkeypatch):
 
     cpu_only = session(model)
     monkeypatch.setattr(ort, "InferenceSession", lambda *args, **options: cpu_only)
-    with pytest.raises(
-        ExportError, match="ONNX Runtime does not run on cuda here: it offers CPUExecutionProvider"
-    ):
+    with pytest.raises(ExportError, match="ONNX Runtime does not run on cuda here: it offers CPUExecutionProvider"):
         session(model, device="cuda")
 
 

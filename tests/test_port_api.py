@@ -84,9 +84,7 @@ def test_a_net_is_a_graph_module_whose_parts_bear_caffes_names(load):
     layers = ["conv1", "relu1", "pool", "fc", "prob", "also"]
     assert [name for name, _ in net.named_children()] == layers
     assert [n.target for n in net.graph.nodes if n.op == "call_module"] == layers
-    assert {n.meta["blob"] for n in net.graph.nodes if "blob" in n.meta} == set(
-        port.run_blobs(net, {"data": image()})
-    )
+    assert {n.meta["blob"] for n in net.graph.nodes if "blob" in n.meta} == set(port.run_blobs(net, {"data": image()}))
     assert not net.training and load(NET, phase="TRAIN").training
     assert net.caffe.dialect == "bvlc" and net.caffe.reason
 
@@ -94,9 +92,7 @@ def test_a_net_is_a_graph_module_whose_parts_bear_caffes_names(load):
 def test_the_outputs_are_those_nobody_reads_sorted_by_name(load):
     outputs = load(NET)(data=torch.tensor(image()))
     assert list(outputs) == ["also", "prob"]
-    assert all(
-        isinstance(y, torch.Tensor) and y.shape == (2, 6) and y.requires_grad for y in outputs.values()
-    )
+    assert all(isinstance(y, torch.Tensor) and y.shape == (2, 6) and y.requires_grad for y in outputs.values())
 
 
 def test_blobs_are_all_there_under_caffes_names(load):
@@ -166,9 +162,7 @@ def test_any_image_size_where_the_layers_allow_it(load):
 
 def test_wrong_inputs_are_named(load):
     net = load(
-        inputs(data=(2, 3, 5, 7), mask=(2, 4))
-        + layer("r", "ReLU", "data", "r")
-        + layer("s", "ReLU", "mask", "s")
+        inputs(data=(2, 3, 5, 7), mask=(2, 4)) + layer("r", "ReLU", "data", "r") + layer("s", "ReLU", "mask", "s")
     )
     wrong = {"dta": image(), "mask": np.ones((2, 4, 1))}
     with pytest.raises(NetError) as caught:
@@ -268,9 +262,7 @@ def test_the_forks_bn_averages_the_biased_variance(load):
     for x in batches(*GOLDEN):
         net(data=x)
     _, _, mean, variance = port.params(net)["n"]
-    assert mean.item() == pytest.approx(0.625, rel=1e-6) and variance.item() == pytest.approx(
-        0.7125, rel=1e-6
-    )
+    assert mean.item() == pytest.approx(0.625, rel=1e-6) and variance.item() == pytest.approx(0.7125, rel=1e-6)
 
 
 def test_batch_norm_adds_up_mean_unbiased_variance_and_weight(load):
@@ -298,9 +290,7 @@ def test_batch_norm_in_test_phase_divides_the_sums(load, tmp_path):
 
 
 def test_batch_norm_without_any_statistics_divides_by_the_root_of_eps(load):
-    net = load(
-        inputs(data=(4, 1, 1, 1)) + layer("n", "BatchNorm", "data", "y", "batch_norm_param { eps: 0.25 }")
-    )
+    net = load(inputs(data=(4, 1, 1, 1)) + layer("n", "BatchNorm", "data", "y", "batch_norm_param { eps: 0.25 }"))
     (x,) = batches(GOLDEN[0])
     assert net(data=x)["y"].flatten().tolist() == [2, 4, 6, 8]
 
@@ -326,9 +316,7 @@ def test_when_batch_norm_moves_its_statistics(load, phase, fields, moves):
     ("phase", "frozen", "moves"), [("TRAIN", "", True), ("TRAIN", "frozen: true", False), ("TEST", "", False)]
 )
 def test_when_the_forks_bn_moves_its_statistics(load, phase, frozen, moves):
-    net = load(
-        inputs(data=(4, 1, 1, 1)) + layer("n", "BN", "data", "y", f"bn_param {{ {frozen} }}"), phase=phase
-    )
+    net = load(inputs(data=(4, 1, 1, 1)) + layer("n", "BN", "data", "y", f"bn_param {{ {frozen} }}"), phase=phase)
     net(data=batches(GOLDEN[0])[0])
     assert (port.params(net)["n"][2].item() != 0) == moves
 

@@ -40,9 +40,7 @@ FLOAT32 = 5e-6
 FINEST_LOSS = float(np.finfo(np.float32).eps)
 
 # Data layers give their tops to the caller; Python runs what the user registers.
-TYPES = {
-    name: cls for name, cls in REGISTRY.items() if cls.kind != "data" and name != "Python" and dialects(cls)
-}
+TYPES = {name: cls for name, cls in REGISTRY.items() if cls.kind != "data" and name != "Python" and dialects(cls)}
 COMBINATIONS = [(name, dialect) for name, cls in sorted(TYPES.items()) for dialect in dialects(cls)]
 OPSETS = [17, 13, 15, 18, 20, 21, 23, 26]
 
@@ -80,9 +78,7 @@ class Subject:
     blobs: list[np.ndarray]
     runner: Any
 
-    def agrees(
-        self, case: Case, expected: list[np.ndarray] | None, after: list[np.ndarray] | None, what: str
-    ) -> None:
+    def agrees(self, case: Case, expected: list[np.ndarray] | None, after: list[np.ndarray] | None, what: str) -> None:
         """All runtimes give what is expected of the case's inputs; where that is None, what the reference gives."""
         inputs = case.inputs()
         found, moved = reference_answer(self.graph, self.blobs, inputs)

@@ -38,9 +38,7 @@ def within(share: float, expected: float, draws: int) -> bool:
 @both_dialects
 @pytest.mark.parametrize("ratio", [0.3, 0.5, 0.8])
 def test_dropout_zeroes_a_share_and_scales_up_the_rest(dialect, ratio):
-    case = Case(
-        "Dropout", dialect, (Bottom((40, 50)),), {"dropout_param": {"dropout_ratio": ratio}}, phase="TRAIN"
-    )
+    case = Case("Dropout", dialect, (Bottom((40, 50)),), {"dropout_param": {"dropout_ratio": ratio}}, phase="TRAIN")
     x = torch.rand(40, 50) + 1
     x.requires_grad_()
     net = random_net(case)
@@ -67,9 +65,7 @@ def test_stochastic_pooling_draws_cells_by_their_share(dialect):
     count = 4000
     case = Case("Pooling", dialect, (Bottom((count, 1, 2, 2)),), fields, phase="TRAIN")
     window = np.array([1.0, 0.0, 2.0, 5.0])
-    x = torch.tensor(
-        np.tile(window, (count, 1)).reshape(count, 1, 2, 2), dtype=torch.float32, requires_grad=True
-    )
+    x = torch.tensor(np.tile(window, (count, 1)).reshape(count, 1, 2, 2), dtype=torch.float32, requires_grad=True)
     y = random_net(case)(bottom0=x)["top0"]
     for value, share in ((1, 1 / 8), (2, 2 / 8), (5, 5 / 8)):
         assert within(float((y == value).float().mean()), share, count), value
@@ -92,9 +88,7 @@ def test_dummy_data_is_constant_or_new_in_every_pass(dialect):
     (constant, uniform, gaussian), _ = torch_answer(net, [])
     (again, uniform_again, _), _ = torch_answer(net, [])
     assert (constant == 2.5).all() and (again == 2.5).all()
-    assert (
-        uniform.min() >= -1 and uniform.max() < 3 and abs(uniform.mean() - 1) < 5 * (4 / math.sqrt(12 * 1200))
-    )
+    assert uniform.min() >= -1 and uniform.max() < 3 and abs(uniform.mean() - 1) < 5 * (4 / math.sqrt(12 * 1200))
     assert abs(gaussian.mean() - 1) < 5 * 2 / math.sqrt(1500) and abs(gaussian.std() - 2) < 0.2
     assert not np.array_equal(uniform, uniform_again)
     with pytest.raises(ExportError, match="constant fillers"):

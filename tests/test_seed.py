@@ -38,9 +38,7 @@ def seeded(tmp_path):
 def test_the_bytes_are_the_same_on_every_machine():
     """Pinned: whoever changes the numbers on purpose changes this line with them."""
     data = miniature("srn").with_suffix(".caffemodel").read_bytes()
-    assert (
-        hashlib.sha256(data).hexdigest() == "41ce55d37837eabeb74fd65cd8d03a5f523fc377440501626c6dce25431e6117"
-    )
+    assert hashlib.sha256(data).hexdigest() == "41ce55d37837eabeb74fd65cd8d03a5f523fc377440501626c6dce25431e6117"
 
 
 @pytest.mark.parametrize("dialect", ["bvlc", "srn"])
@@ -84,9 +82,7 @@ def test_no_two_channels_are_alike(dialect):
         assert len(rows) > 1 and len(np.unique(rows, axis=0)) == len(rows), name
         for spec, values in zip(net.caffe.node(name).specs, blobs, strict=True):
             # measured ones are rounded, so that some may agree
-            assert np.isfinite(values).all() and len(np.unique(values)) > 0.8 * values.size, (
-                f"{name} {spec.name}"
-            )
+            assert np.isfinite(values).all() and len(np.unique(values)) > 0.8 * values.size, f"{name} {spec.name}"
             assert spec.name != "variance" or values.min() > 0
 
 
@@ -155,9 +151,7 @@ def test_layers_without_fillers_get_signals_through(seeded, tmp_path):
     """Caffe's default filler is zero, with which every later blob would be zero too."""
     text = inputs(data=(2, 3, 17, 19))
     text += layer("c", "Convolution", "data", "c", "convolution_param { num_output: 6 kernel_size: 3 }")
-    text += layer("n", "BatchNorm", "c", "n") + layer(
-        "s", "Scale", "n", "s", "scale_param { bias_term: true }"
-    )
+    text += layer("n", "BatchNorm", "c", "n") + layer("s", "Scale", "n", "s", "scale_param { bias_term: true }")
     text += layer("f", "InnerProduct", "s", "f", "inner_product_param { num_output: 7 }")
     blobs = seeded(text)
     for group in blobs.values():
@@ -204,9 +198,7 @@ def test_any_net_can_be_seeded(case, tmp_path):
 def test_what_is_a_seed():
     assert parse_seed("0") == 0 and parse_seed("18446744073709551616") == 2**64
     for text in ("abc", "", "-1", "1.5", "7 ", "0x7", "seed"):
-        with pytest.raises(
-            UsageError, match=f"the seed '{text}'; expected a whole number of 0 or more, as in seed:7"
-        ):
+        with pytest.raises(UsageError, match=f"the seed '{text}'; expected a whole number of 0 or more, as in seed:7"):
             parse_seed(text)
 
 

@@ -174,9 +174,7 @@ def test_moving_a_thing_changes_the_label(label):
     glyph, change = CHANGES[label]
     # one thing of the glyph, so that no other takes its part, and nobody else to wear it
     shown = [
-        s
-        for s in scenes(1200)
-        if label in s.labels and [t.glyph for t in s.objects].count(glyph) == 1 and lonely(s)
+        s for s in scenes(1200) if label in s.labels and [t.glyph for t in s.objects].count(glyph) == 1 and lonely(s)
     ][:6]
     assert len(shown) == 6
     for s in shown:
@@ -266,9 +264,7 @@ def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
 def presence(s: Scene) -> np.ndarray:
     """How many things of each glyph there are, and which pairs of glyphs."""
     counts = np.array([sum(t.glyph == glyph for t in s.objects) for glyph in GLYPHS], float)
-    pairs = [
-        float(counts[list(GLYPHS).index(r.glyph)] and counts[list(GLYPHS).index(r.anchor)]) for r in RELATIONS
-    ]
+    pairs = [float(counts[list(GLYPHS).index(r.glyph)] and counts[list(GLYPHS).index(r.anchor)]) for r in RELATIONS]
     return np.concatenate([[1.0], counts, counts > 0, pairs])
 
 

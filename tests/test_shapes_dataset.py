@@ -103,9 +103,7 @@ def test_images_are_the_pictures_of_the_scenes(tmp_path):
     for i, (a, b) in enumerate(zip(*lists, strict=True)):
         picture = render(scene(4, dataset.TEST_INDEX + i), 48)
         assert (cv2.imread(str(a)) == picture).all()
-        assert (
-            0 < np.abs(cv2.imread(str(b)).astype(int) - picture).mean() < 12
-        )  # of 256, at JPEG's quality 95
+        assert 0 < np.abs(cv2.imread(str(b)).astype(int) - picture).mean() < 12  # of 256, at JPEG's quality 95
 
 
 def test_manifest_and_summary(whole):
@@ -220,9 +218,7 @@ def test_a_damaged_manifest_is_refused(tmp_path, text):
 
 def test_bad_arguments_are_named_all_at_once(tmp_path):
     with pytest.raises(UsageError) as caught:
-        write_dataset(
-            tmp_path / "x", train=0, test=-1, seed=-3, size=8, train_size=5000, encoding="gif", workers=0
-        )
+        write_dataset(tmp_path / "x", train=0, test=-1, seed=-3, size=8, train_size=5000, encoding="gif", workers=0)
     assert len(caught.value.problems) == 7
     assert "train is 0; expected 1 to 16,777,216" in str(caught.value)
     assert not (tmp_path / "x").exists()

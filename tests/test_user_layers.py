@@ -30,8 +30,7 @@ def net_file(tmp_path, layer):
     path = tmp_path / "net.prototxt"
     path.write_text(
         'name: "own"\n'
-        'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 dim: 5 dim: 4 } } }\n'
-        + layer
+        'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 dim: 5 dim: 4 } } }\n' + layer
     )
     return path
 

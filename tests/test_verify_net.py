@@ -31,15 +31,11 @@ PHOTOGRAPHS = sample_images()[:3]
 @pytest.mark.parametrize("dialect", ["bvlc", "srn"])
 def test_every_blob_of_the_miniature_in_every_runtime(dialect, batch):
     prototxt = miniature(dialect)
-    report = verify_net(
-        prototxt, prototxt.with_suffix(".caffemodel"), images=PHOTOGRAPHS[:batch], batch=batch
-    )
+    report = verify_net(prototxt, prototxt.with_suffix(".caffemodel"), images=PHOTOGRAPHS[:batch], batch=batch)
     assert report, net_table(report, every=False)
     assert report.dialect == dialect and report.tolerance == TOLERANCE == 1e-5
     assert report.inputs.startswith(f"data {batch}x3x224x224 photographs: astronaut.png")
-    counts = {
-        name: sum(name in row.comparisons for row in report.rows) for name in ("torch", "onnx", "opencv")
-    }
+    counts = {name: sum(name in row.comparisons for row in report.rows) for name in ("torch", "onnx", "opencv")}
     assert counts["torch"] == counts["onnx"] == len(report.rows) > 350
     if dialect == "bvlc":
         # all but what OpenCV's importer has no layer of its own for
@@ -101,9 +97,7 @@ def test_the_small_net_passes(small):
         *("conv1@conv1", "conv1@bn1", "conv1@scale1", "conv1", "pool1", "conv2", "sum", "pool2", "logits")
     ]
     assert all(set(row.comparisons) >= {"torch", "onnx"} for row in report.rows)
-    assert [row.value for row in report.rows if "opencv" in row.comparisons] == [
-        row.value for row in report.rows
-    ]
+    assert [row.value for row in report.rows if "opencv" in row.comparisons] == [row.value for row in report.rows]
     text = net_table(report)
     assert "PASS: all within 1e-05" in text and ">>>" not in text and text.count("  pass") == 9
     assert "opencv: 9 of 9 blobs against the float64 reference, largest relative error" in text
@@ -171,8 +165,7 @@ def test_average_pooling_with_another_divisor(small, monkeypatch):
 def test_maximum_pooling_that_rounds_down(tmp_path, monkeypatch):
     prototxt = tmp_path / "net.prototxt"
     prototxt.write_text(
-        inputs(data=(1, 3, 24, 30))
-        + layer("p", "Pooling", "data", "p", "pooling_param { kernel_size: 3 stride: 2 }")
+        inputs(data=(1, 3, 24, 30)) + layer("p", "Pooling", "data", "p", "pooling_param { kernel_size: 3 stride: 2 }")
     )
     monkeypatch.setattr(Pooling, "forward", lambda self, module, x: (F.max_pool2d(x, 3, 2),))
     report = verify_net(prototxt, None, images=PHOTOGRAPHS[:1])
@@ -286,9 +279,7 @@ def command(small, capsys):
 
 
 def test_the_command_passes_with_0(command, tmp_path):
-    status, out, _ = command(
-        "--image", PHOTOGRAPHS[0], "--image", PHOTOGRAPHS[1], "--json", tmp_path / "r.json"
-    )
+    status, out, _ = command("--image", PHOTOGRAPHS[0], "--image", PHOTOGRAPHS[1], "--json", tmp_path / "r.json")
     assert status == 0 and "data 2x3x23x31 photographs: astronaut.png, chelsea.png" in out
     assert out.rstrip().splitlines()[-1] == "PASS: all within 1e-05"
     report = json.loads((tmp_path / "r.json").read_text())
@@ -322,9 +313,7 @@ def test_json_holds_failures_without_a_figure(command, monkeypatch, tmp_path):
     nan = {"pool1": np.full((1, 4, 11, 15), np.nan)}
     monkeypatch.setattr(runtimes, "pytorch", lambda net, given: right(net, given) | nan)
     assert command("--json", tmp_path / "r.json")[0] == 1
-    strict = json.loads(
-        (tmp_path / "r.json").read_text(), parse_constant=pytest.fail
-    )  # no NaN or Infinity in JSON
+    strict = json.loads((tmp_path / "r.json").read_text(), parse_constant=pytest.fail)  # no NaN or Infinity in JSON
     assert strict["blobs"][4]["runtimes"]["torch"]["passed"] is False
     assert "nan at (0, 0, 0, 0)" in strict["blobs"][4]["runtimes"]["torch"]["note"]
 

@@ -17,12 +17,7 @@ from prototxt_gen.schema import message_class
 from verify.golden import read_recording
 
 GOLDEN = Path(__file__).parent / "golden" / "layers"
-NET = (
-    inputs(data=(2, 3, 5, 7))
-    + conv("c", "data", "c", 4, 3)
-    + layer("r", "ReLU", "c", "c")
-    + fully("f", "c", "f", 6)
-)
+NET = inputs(data=(2, 3, 5, 7)) + conv("c", "data", "c", 4, 3) + layer("r", "ReLU", "c", "c") + fully("f", "c", "f", 6)
 SHAPES = {"c": [(4, 3, 3, 3), (4,)], "f": [(6, 60), (6,)]}
 
 
@@ -61,9 +56,7 @@ def test_layers_are_found_by_name_whatever_their_order_and_type(prototxt, tmp_pa
     assert list(held) == ["c", "f"]
     for name, blobs in held.items():
         for i, blob in enumerate(blobs):
-            assert (
-                blob.shape == SHAPES[name][i] and (blob.detach().numpy() == numbers(SHAPES[name][i], i)).all()
-            )
+            assert blob.shape == SHAPES[name][i] and (blob.detach().numpy() == numbers(SHAPES[name][i], i)).all()
 
 
 def test_the_report_accounts_for_every_layer(prototxt, tmp_path):
@@ -101,10 +94,7 @@ def test_wrong_shapes_are_all_listed(prototxt, tmp_path):
 def test_a_layer_takes_all_its_blobs_or_none(prototxt, tmp_path, blobs):
     found = problems(prototxt, saved(tmp_path / "w.caffemodel", SHAPES | {"c": blobs}))
     assert [p.layer for p in found] == ["c"]
-    assert (
-        found[0].found.startswith(f"{len(blobs)} blobs (")
-        and "2 for Convolution (4x3x3x3, 4)" in found[0].expected
-    )
+    assert found[0].found.startswith(f"{len(blobs)} blobs (") and "2 for Convolution (4x3x3x3, 4)" in found[0].expected
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (4, 1), (4, 1, 1, 1), ()])
@@ -133,9 +123,7 @@ def test_a_truncated_file(prototxt, tmp_path):
 
 
 def test_a_web_page_saved_as_caffemodel(prototxt, tmp_path):
-    (tmp_path / "w.caffemodel").write_text(
-        "<!DOCTYPE html>\n<html><head><title>Quota exceeded</title></head></html>\n"
-    )
+    (tmp_path / "w.caffemodel").write_text("<!DOCTYPE html>\n<html><head><title>Quota exceeded</title></head></html>\n")
     (problem,) = problems(prototxt, tmp_path / "w.caffemodel")
     assert "HTML" in str(problem) or "web page" in str(problem)
 
@@ -302,9 +290,7 @@ def test_a_blob_that_only_its_owner_has(tmp_path):
     text = inputs(data=(2, 3)) + fully("one", "data", "a", 3, 'param { name: "w" }')
     text += fully("two", "a", "out", 3, 'param { name: "w" }')
     (tmp_path / "net.prototxt").write_text(text)
-    (problem,) = problems(
-        tmp_path / "net.prototxt", saved(tmp_path / "w.caffemodel", {"one": [(3, 3), (3,)]})
-    )
+    (problem,) = problems(tmp_path / "net.prototxt", saved(tmp_path / "w.caffemodel", {"one": [(3, 3), (3,)]}))
     assert problem.layer == "two"
     (tmp_path / "net.prototxt").write_text(SHARED)
     net = port.load_net(tmp_path / "net.prototxt", saved(tmp_path / "w.caffemodel", {"one": [(3, 3), (3,)]}))
@@ -312,9 +298,7 @@ def test_a_blob_that_only_its_owner_has(tmp_path):
 
 
 # -- saving -----------------------------------------------------------------------------------------------------
-CASES = [
-    pytest.param(path, id=f"{path.parent.name}-{path.stem}") for path in sorted(GOLDEN.glob("*/*.caffemodel"))
-]
+CASES = [pytest.param(path, id=f"{path.parent.name}-{path.stem}") for path in sorted(GOLDEN.glob("*/*.caffemodel"))]
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -26,24 +26,16 @@ def add(verbs: Any) -> None:
     )
     train.set_defaults(run=run)
     train.add_argument("--solver", required=True, type=Path, metavar="FILE", help="the solver prototxt")
-    train.add_argument(
-        "--weights", default="", metavar="A,B", help="caffemodels to start from; later over earlier"
-    )
+    train.add_argument("--weights", default="", metavar="A,B", help="caffemodels to start from; later over earlier")
     train.add_argument(
         "--resume",
         metavar="STATE",
         help="go on from a .solverstate, ours or Caffe's, or from the latest: 'latest'",
     )
-    train.add_argument(
-        "--snapshot-prefix", metavar="PREFIX", help="instead of the solver's; also names log and tables"
-    )
-    train.add_argument(
-        "--workers", type=int, default=2, metavar="N", help="processes that load data ahead (default 2)"
-    )
+    train.add_argument("--snapshot-prefix", metavar="PREFIX", help="instead of the solver's; also names log and tables")
+    train.add_argument("--workers", type=int, default=2, metavar="N", help="processes that load data ahead (default 2)")
     train.add_argument("--seed", type=int, metavar="N", help="instead of the solver's random_seed")
-    train.add_argument(
-        "--device", choices=["cpu", "cuda"], help="default: cuda where it is, unless solver_mode is CPU"
-    )
+    train.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where it is, unless solver_mode is CPU")
     train.add_argument("--dialect", choices=["bvlc", "srn"], help="as which Caffe does; default: detected")
     train.add_argument("--restart-data", action="store_true", help="resume with data and random numbers anew")
     _add_deviations(train)
@@ -51,12 +43,8 @@ def add(verbs: Any) -> None:
 
 def _add_deviations(train: argparse.ArgumentParser) -> None:
     group = train.add_argument_group("not in Caffe", "off unless given, and printed when they are on")
-    group.add_argument(
-        "--plateau", action="store_true", help="divide the rate by 10 when the test loss saturates"
-    )
-    group.add_argument(
-        "--plateau-patience", type=int, default=5, metavar="N", help="tests without improvement"
-    )
+    group.add_argument("--plateau", action="store_true", help="divide the rate by 10 when the test loss saturates")
+    group.add_argument("--plateau-patience", type=int, default=5, metavar="N", help="tests without improvement")
     group.add_argument(
         "--plateau-threshold",
         type=float,
@@ -65,9 +53,7 @@ def _add_deviations(train: argparse.ArgumentParser) -> None:
         help="share of the best loss that counts",
     )
     group.add_argument("--plateau-smallest", type=float, default=1e-5, metavar="RATE", help="the last rate")
-    group.add_argument(
-        "--plateau-factor", type=float, default=0.1, metavar="X", help="what the rate is multiplied by"
-    )
+    group.add_argument("--plateau-factor", type=float, default=0.1, metavar="X", help="what the rate is multiplied by")
     group.add_argument("--channels-last", action="store_true", help="keep images channels last in memory")
     group.add_argument("--amp", action="store_true", help="compute products in bfloat16")
     group.add_argument("--compile", action="store_true", help="compile the net with torch.compile")
@@ -78,9 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """Train; exit status 0, or 128 plus the number of the signal that ended it."""
     from ..training import Options, PlateauOptions, Speed, train
 
-    plateau = PlateauOptions(
-        args.plateau_patience, args.plateau_threshold, args.plateau_smallest, args.plateau_factor
-    )
+    plateau = PlateauOptions(args.plateau_patience, args.plateau_threshold, args.plateau_smallest, args.plateau_factor)
     options = Options(
         weights=[part for part in args.weights.split(",") if part.strip()],
         resume=args.resume,

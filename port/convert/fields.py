@@ -47,9 +47,7 @@ def transfer(source: Any, target: Any, refuse: Refuse, skip: Container[str] = ()
         target.batch_size = source.batch_size  # bvlc's default; the fork has none
 
 
-def _copy(
-    field: Any, value: Any, own: Any, target: Any, refuse: Refuse, skip: Container[str], path: str
-) -> None:
+def _copy(field: Any, value: Any, own: Any, target: Any, refuse: Refuse, skip: Container[str], path: str) -> None:
     name = field.name
     if field.type == FieldDescriptor.TYPE_MESSAGE:
         items = value if is_repeated(field) else [value]

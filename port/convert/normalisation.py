@@ -1,8 +1,8 @@
 """The dialects' normalisation: the fork's BN and BVLC's BatchNorm with Scale; semantics 1.6 to 1.8.
 
-    BN (1 x C)    slope  bias   mean   variance
-    BatchNorm                   mean   variance   count    (the sums divided by count are the statistics)
-    Scale         slope  bias
+BN (1 x C)    slope  bias   mean   variance
+BatchNorm                   mean   variance   count    (the sums divided by count are the statistics)
+Scale         slope  bias
 """
 
 from __future__ import annotations

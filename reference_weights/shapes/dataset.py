@@ -145,11 +145,7 @@ def _opened(folder: Path, settings: Settings) -> dict[str, Any]:
     path = folder / f"{NAME}.json"
     fix = "choose another folder, or delete this one"
     if not path.exists():
-        taken = [
-            name
-            for name in (*SPLITS, *(f"{NAME}_{s}_image_lmdb" for s in SPLITS))
-            if (folder / name).exists()
-        ]
+        taken = [name for name in (*SPLITS, *(f"{NAME}_{s}_image_lmdb" for s in SPLITS)) if (folder / name).exists()]
         if taken:
             found = f"there is {' and '.join(taken)}, but no {path.name}"
             raise UsageError(Problem(found, "a new folder, or one that this command began", fix, file=folder))
@@ -217,9 +213,7 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(read_bytes(path, DataError)).hexdigest()
 
 
-def _write_split(
-    folder: Path, settings: Settings, split: str, workers: int, progress: bool
-) -> dict[str, Any]:
+def _write_split(folder: Path, settings: Settings, split: str, workers: int, progress: bool) -> dict[str, Any]:
     """Images, lists and databases of a split; returns its part of the manifest."""
     from port.data import create
 
@@ -232,9 +226,7 @@ def _write_split(
             bar.update(len(drawn))
     lists = _lists(folder, split)
     names = (f"{split}/{number:06d}.{settings.encoding}" for number in range(len(rows)))
-    write_text(
-        lists["imglist"], "".join(f"{name} {sum(row)}\n" for name, row in zip(names, rows, strict=True))
-    )
+    write_text(lists["imglist"], "".join(f"{name} {sum(row)}\n" for name, row in zip(names, rows, strict=True)))
     write_text(lists["label"], "".join(" ".join(map(str, row)) + "\n" for row in rows))
     write_text(lists["classes"], "\n".join(NAMES) + "\n")
     images, labels = (folder / f"{NAME}_{split}_{content}_lmdb" for content in ("image", "label"))
@@ -270,9 +262,7 @@ def _drawn(folder: Path, settings: Settings, split: str, workers: int) -> Iterat
         yield from pool.map(_draw, jobs)
     except BrokenProcessPool:
         fix = "run it again, it goes on where it was; fewer workers need less memory"
-        raise DataError(
-            Problem("a process that draws was ended from outside", fix=fix, file=folder)
-        ) from None
+        raise DataError(Problem("a process that draws was ended from outside", fix=fix, file=folder)) from None
     finally:
         pool.shutdown(cancel_futures=True)
 

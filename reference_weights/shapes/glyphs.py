@@ -83,9 +83,7 @@ def _person(arms: Sequence[Sequence[tuple[int, int]]], legs: int) -> tuple[Part,
 
 def _arms(hands: int) -> list[list[tuple[int, int]]]:
     """Both arms, from the shoulders to hands at the height `hands`."""
-    return [
-        [(s * 400, -380), (s * 560, -200), (s * 1000, hands + 120), (s * 900, hands - 60)] for s in (-1, 1)
-    ]
+    return [[(s * 400, -380), (s * 560, -200), (s * 1000, hands + 120), (s * 900, hands - 60)] for s in (-1, 1)]
 
 
 _LAYERS = [[(0, -1000), (560, -330), (-560, -330)], [(0, -640), (780, 160), (-780, 160)]]
@@ -138,10 +136,7 @@ _WAVE_STEPS = 64
 
 def _waves(count: int) -> tuple[Part, ...]:
     """A band as wide as the picture that waves `count` times."""
-    steps = [
-        (-1000 + 2000 * i // _WAVE_STEPS, sin(count * TURN * i // _WAVE_STEPS))
-        for i in range(_WAVE_STEPS + 1)
-    ]
+    steps = [(-1000 + 2000 * i // _WAVE_STEPS, sin(count * TURN * i // _WAVE_STEPS)) for i in range(_WAVE_STEPS + 1)]
     upper, lower = ([(x, 500 * s // ONE + edge) for x, s in steps] for edge in (-500, 500))
     crest = [(x, 500 * s // ONE - 160) for x, s in steps] + [(x, 500 * s // ONE + 60) for x, s in steps[::-1]]
     return _part(upper + lower[::-1]), _part(crest, accent=True)

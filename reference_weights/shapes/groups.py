@@ -56,9 +56,7 @@ class Kit:
         accent = lot.color(brightness(fill) + away)
         rim = lot.color(DARKEST if brightness(fill) > 120 else BRIGHTEST)
         width = lot.between(20, 44) if lot.percent(60) else 0
-        return replace(
-            thing, colors=(fill, accent, rim), rim=width, pattern=PATTERNS[lot.below(len(PATTERNS))]
-        )
+        return replace(thing, colors=(fill, accent, rim), rim=width, pattern=PATTERNS[lot.below(len(PATTERNS))])
 
     def _level(self) -> int:
         """A brightness well above or below the background's."""

@@ -95,10 +95,7 @@ def _inside(thing: Thing) -> bool:
     if thing.glyph == "water":
         return thing.top >= EDGE and thing.bottom <= SIDE - EDGE
     reach_x, reach_y = thing.reach
-    return (
-        EDGE + reach_x <= thing.x <= SIDE - EDGE - reach_x
-        and EDGE + reach_y <= thing.y <= SIDE - EDGE - reach_y
-    )
+    return EDGE + reach_x <= thing.x <= SIDE - EDGE - reach_x and EDGE + reach_y <= thing.y <= SIDE - EDGE - reach_y
 
 
 def _fits(new: list[Thing], things: list[Thing]) -> bool:
@@ -149,15 +146,11 @@ def _clutter(lot: Lot, count: int) -> Iterator[Stroke]:
             step = lot.between(8, 28) * PIXEL
             points = [(x, y)]
             for _ in range(lot.between(1, 3)):
-                points.append(
-                    (points[-1][0] + lot.between(-step, step), points[-1][1] + lot.between(-step, step))
-                )
+                points.append((points[-1][0] + lot.between(-step, step), points[-1][1] + lot.between(-step, step)))
             yield Stroke(tuple(points), paint, lot.between(24, 110))
         else:
             step = lot.between(3, 9) * PIXEL
-            corners = [
-                (x + lot.between(-step, step), y + lot.between(-step, step)) for _ in range(lot.between(3, 4))
-            ]
+            corners = [(x + lot.between(-step, step), y + lot.between(-step, step)) for _ in range(lot.between(3, 4))]
             yield Stroke(tuple(corners), paint, 0)
 
 

@@ -22,16 +22,10 @@ def add(actions: Any) -> None:
     )
     shapes.set_defaults(run=run)
     shapes.add_argument("--output", type=Path, metavar="DIR", help="the folder to write")
-    shapes.add_argument(
-        "--train", type=int, default=10_000, metavar="N", help="training images (default: 10000)"
-    )
+    shapes.add_argument("--train", type=int, default=10_000, metavar="N", help="training images (default: 10000)")
     shapes.add_argument("--test", type=int, default=2_000, metavar="N", help="test images (default: 2000)")
-    shapes.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="another seed, other scenes (default: 0)"
-    )
-    shapes.add_argument(
-        "--size", type=int, default=224, metavar="PX", help="side of test images (default: 224)"
-    )
+    shapes.add_argument("--seed", type=int, default=0, metavar="S", help="another seed, other scenes (default: 0)")
+    shapes.add_argument("--size", type=int, default=224, metavar="PX", help="side of test images (default: 224)")
     shapes.add_argument(
         "--train-size", type=int, default=256, metavar="PX", help="side of training images (default: 256)"
     )
@@ -39,9 +33,7 @@ def add(actions: Any) -> None:
     shapes.add_argument(
         "--workers", type=int, default=os.cpu_count(), metavar="N", help="processes (default: one per core)"
     )
-    shapes.add_argument(
-        "--picture", type=Path, metavar="PNG", help="write one picture that explains the relations"
-    )
+    shapes.add_argument("--picture", type=Path, metavar="PNG", help="write one picture that explains the relations")
     shapes.add_argument("--classes", action="store_true", help="print the labels and how each is defined")
 
 
@@ -62,7 +54,5 @@ def run(options: argparse.Namespace) -> int:
         print(f"{options.picture}: {options.picture.stat().st_size:,} bytes")
     if options.output:
         names = ("train", "test", "seed", "size", "train_size", "encoding", "workers")
-        print(
-            write_dataset(options.output, progress=True, **{name: getattr(options, name) for name in names})
-        )
+        print(write_dataset(options.output, progress=True, **{name: getattr(options, name) for name in names}))
     return OK

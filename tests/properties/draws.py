@@ -125,9 +125,7 @@ def power(draw: Draw, dialect: str) -> Case:
     block = fields(maybe(draw, "scale", NUMBERS), maybe(draw, "shift", NUMBERS))
     if exponent not in (1.0, 2.0, 0.0, 3.0):  # a positive base, and far from 0
         block = {"shift": draw(POSITIVE), **({"scale": draw(POSITIVE)} if draw(st.booleans()) else {})}
-    bottom = Bottom(
-        shape_of(draw, (1, 2, 3, 4, 5), (0,)), "normal" if exponent in (1.0, 2.0, 0.0, 3.0) else "positive"
-    )
+    bottom = Bottom(shape_of(draw, (1, 2, 3, 4, 5), (0,)), "normal" if exponent in (1.0, 2.0, 0.0, 3.0) else "positive")
     return Case(
         type="Power",
         dialect=dialect,
@@ -145,9 +143,7 @@ def log(draw: Draw, dialect: str) -> Case:
         **maybe(draw, "base", [-1.0, 2.0, 10.0, 0.5, 1.0, -2.0]),
     }
     bottom = Bottom(shape_of(draw, (1, 2, 4, 5), (0,)), "positive")
-    return Case(
-        "Log", dialect, (bottom,), {"log_param": {**block, **maybe(draw, "scale", POSITIVE)}}, seed=seed(draw)
-    )
+    return Case("Log", dialect, (bottom,), {"log_param": {**block, **maybe(draw, "scale", POSITIVE)}}, seed=seed(draw))
 
 
 @drawn("Clip")
@@ -161,9 +157,7 @@ def clip(draw: Draw, dialect: str) -> Case:
 def eltwise(draw: Draw, dialect: str) -> Case:
     shape, number = shape_of(draw, (1, 2, 3, 4, 5), (0,)), draw(st.integers(2, 4))
     operation = draw(st.sampled_from(["SUM", "PROD", "MAX"]))
-    block: dict[str, Any] = (
-        {"operation": Word(operation)} if operation != "SUM" or draw(st.booleans()) else {}
-    )
+    block: dict[str, Any] = {"operation": Word(operation)} if operation != "SUM" or draw(st.booleans()) else {}
     if (operation == "SUM" and draw(st.booleans())) or seldom(draw):
         number_of = number + 1 if seldom(draw) else number
         block["coeff"] = [draw(NUMBERS) for _ in range(number_of)]
@@ -173,9 +167,7 @@ def eltwise(draw: Draw, dialect: str) -> Case:
         bottoms[-1] = Bottom((*shape[:-1], shape[-1] + 1))
     if seldom(draw):
         bottoms = bottoms[:1]
-    return Case(
-        "Eltwise", dialect, tuple(bottoms), {"eltwise_param": block} if block else {}, seed=seed(draw)
-    )
+    return Case("Eltwise", dialect, tuple(bottoms), {"eltwise_param": block} if block else {}, seed=seed(draw))
 
 
 @drawn("Scale", "Bias")
@@ -215,9 +207,7 @@ def lrn(draw: Draw, dialect: str) -> Case:
         maybe(draw, "k", [1.0, 2.0, 0.5]),
         maybe(draw, "norm_region", [Word("ACROSS_CHANNELS"), Word("WITHIN_CHANNEL")]),
     )
-    return Case(
-        "LRN", dialect, (Bottom(shape_of(draw, (4,), (2, 3, 5))),), {"lrn_param": block}, seed=seed(draw)
-    )
+    return Case("LRN", dialect, (Bottom(shape_of(draw, (4,), (2, 3, 5))),), {"lrn_param": block}, seed=seed(draw))
 
 
 @drawn("Split")

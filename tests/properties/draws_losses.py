@@ -169,9 +169,7 @@ def smooth_l1(draw: Draw, dialect: str) -> Case:
     shape = shape_of(draw, (1, *RANKS), (0, 5))
     bottoms = [Bottom(shape, draw(st.sampled_from(["normal", "quantised"]))), Bottom(shape)]
     if draw(st.booleans()):
-        bottoms.append(
-            Bottom(shape if not seldom(draw) else (*shape, 1), draw(st.sampled_from(["unit", "starts"])))
-        )
+        bottoms.append(Bottom(shape if not seldom(draw) else (*shape, 1), draw(st.sampled_from(["unit", "starts"]))))
     return Case("SmoothL1Loss", dialect, tuple(bottoms), seed=seed(draw))
 
 

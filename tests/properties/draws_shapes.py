@@ -44,10 +44,7 @@ def concat(draw: Draw, dialect: str) -> Case:
     shape = shape_of(draw, (1, 2, 3, 4, 5), (0,))
     axis, block = _joining(draw, len(shape), "concat_dim")
     number = 1 if seldom(draw) else draw(st.integers(2, 4))
-    shapes = [
-        (*shape[:axis], draw(st.integers(1, 5)), *shape[axis + 1 :]) if shape else shape
-        for _ in range(number)
-    ]
+    shapes = [(*shape[:axis], draw(st.integers(1, 5)), *shape[axis + 1 :]) if shape else shape for _ in range(number)]
     if seldom(draw):
         shapes[-1] = (*shapes[-1], 1) if draw(st.booleans()) else tuple(e + 1 for e in shapes[-1])
     param = {"concat_param": block} if block else {}
@@ -107,9 +104,7 @@ def reshape(draw: Draw, dialect: str) -> Case:
         block.pop("shape")
     if seldom(draw):
         block["num_axes"] = draw(st.integers(-2, rank + 1))
-    return Case(
-        "Reshape", dialect, (Bottom(shape),), {"reshape_param": block}, in_place=seldom(draw), seed=seed(draw)
-    )
+    return Case("Reshape", dialect, (Bottom(shape),), {"reshape_param": block}, in_place=seldom(draw), seed=seed(draw))
 
 
 @drawn("Flatten")
@@ -133,9 +128,7 @@ def argmax(draw: Draw, dialect: str) -> Case:
     if dialect == "bvlc":
         block |= axis_field(draw, len(shape))
     kind = draw(st.sampled_from(["normal", "quantised"]))
-    return Case(
-        "ArgMax", dialect, (Bottom(shape, kind),), {"argmax_param": block} if block else {}, seed=seed(draw)
-    )
+    return Case("ArgMax", dialect, (Bottom(shape, kind),), {"argmax_param": block} if block else {}, seed=seed(draw))
 
 
 @drawn("Reduction")
@@ -144,18 +137,14 @@ def reduction(draw: Draw, dialect: str) -> Case:
     operations = ["SUM", "ASUM", "SUMSQ", "MEAN"] + (["TOPK"] if dialect == "srn" and seldom(draw) else [])
     block = {**maybe(draw, "operation", list(map(Word, operations))), **axis_field(draw, len(shape))}
     block |= maybe(draw, "coeff", NUMBERS)
-    return Case(
-        "Reduction", dialect, (Bottom(shape),), {"reduction_param": block} if block else {}, seed=seed(draw)
-    )
+    return Case("Reduction", dialect, (Bottom(shape),), {"reduction_param": block} if block else {}, seed=seed(draw))
 
 
 @drawn("BatchReduction")
 def batch_reduction(draw: Draw, dialect: str) -> Case:
     shape = list(shape_of(draw, (1, 2, 3, 4), (0, 5)))
     operation = draw(st.sampled_from(["SUM", "MEAN", "TOPK"] + (["ASUM", "SUMSQ"] if seldom(draw) else [])))
-    inner: dict[str, Any] = (
-        {"operation": Word(operation)} if operation != "SUM" or draw(st.booleans()) else {}
-    )
+    inner: dict[str, Any] = {"operation": Word(operation)} if operation != "SUM" or draw(st.booleans()) else {}
     inner |= axis_field(draw, len(shape))
     inner |= maybe(draw, "coeff", NUMBERS)
     block: dict[str, Any] = {}

@@ -111,17 +111,11 @@ def pooling(draw: Draw, dialect: str) -> Case:
     if dialect == "bvlc":
         block |= maybe(draw, "round_mode", [Word("CEIL"), Word("FLOOR")])
     tops = 2 if (pool == "MAX" and draw(st.booleans())) or seldom(draw) else 1
-    kind = (
-        "positive"
-        if pool == "STOCHASTIC"
-        else draw(st.sampled_from(["normal", "quantised", "spread", "infinite"]))
-    )
+    kind = "positive" if pool == "STOCHASTIC" else draw(st.sampled_from(["normal", "quantised", "spread", "infinite"]))
     if kind == "infinite" and pool != "MAX":
         kind = "quantised"
     shape = shape_of(draw, (3, 5)) if seldom(draw) else (*extents(draw, 2, 1, 3), *extents(draw, 2, 1, 9))
-    return Case(
-        "Pooling", dialect, (Bottom(shape, kind),), {"pooling_param": block}, tops=tops, seed=seed(draw)
-    )
+    return Case("Pooling", dialect, (Bottom(shape, kind),), {"pooling_param": block}, tops=tops, seed=seed(draw))
 
 
 @drawn("SPP")

@@ -67,9 +67,7 @@ def hostile(draw: Any, type: str, dialect: str) -> Case:
             value = _value(draw, field)
             if is_repeated(field):
                 value = [value] * draw(st.integers(0, 3))
-            case = replace(
-                case, fields={**case.fields, block.name: {**case.fields[block.name], field.name: value}}
-            )
+            case = replace(case, fields={**case.fields, block.name: {**case.fields[block.name], field.name: value}})
         elif how == 3 and case.bottoms:
             at = draw(st.integers(0, len(case.bottoms) - 1))
             changed = replace(case.bottoms[at], shape=_shape(draw, case.bottoms[at].shape))

@@ -120,9 +120,7 @@ class Case:
     def with_batch(self, batch: int | None = None, factor: int = 1) -> Case:
         """The same layer on other batches: every bottom's first extent replaced or multiplied."""
         bottoms = [
-            replace(b, shape=(b.shape[0] * factor if batch is None else batch, *b.shape[1:]))
-            if b.shape
-            else b
+            replace(b, shape=(b.shape[0] * factor if batch is None else batch, *b.shape[1:])) if b.shape else b
             for b in self.bottoms
         ]
         return replace(self, bottoms=tuple(bottoms))
@@ -175,9 +173,7 @@ def torch_answer(net: CaffeNet, inputs: Arrays) -> tuple[Arrays, Arrays]:
     """Tops, and blobs after forward, in PyTorch."""
     with torch.no_grad():
         values = run_values(net, by_blob(net.caffe, inputs))
-        return [top.numpy() for top in _tops(net.caffe, values)], [
-            b.numpy() for b in params(net).get(LAYER, [])
-        ]
+        return [top.numpy() for top in _tops(net.caffe, values)], [b.numpy() for b in params(net).get(LAYER, [])]
 
 
 def onnx_session(net: CaffeNet, opset: int) -> Any:

@@ -353,7 +353,5 @@ def dummy_data(s: Setting):
     tops = []
     for i in range(s.tops):
         filler = (fillers[i] if len(fillers) > 1 else fillers[0]) if fillers else {}
-        tops.append(
-            np.full(shapes[i] if len(shapes) > 1 else shapes[0], np.float32(filler.get("value", 0.0)))
-        )
+        tops.append(np.full(shapes[i] if len(shapes) > 1 else shapes[0], np.float32(filler.get("value", 0.0))))
     return tops

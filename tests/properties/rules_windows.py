@@ -96,9 +96,7 @@ def convolution(s: Setting, *bottoms):
         y = np.zeros((count(lead), outputs, *out))
         for at in places(out):
             for k in places(kernel):
-                source = [
-                    a * s_ - p + i * d for a, s_, p, i, d in zip(at, stride, pad, k, dilation, strict=True)
-                ]
+                source = [a * s_ - p + i * d for a, s_, p, i, d in zip(at, stride, pad, k, dilation, strict=True)]
                 seen = cell(x, source)
                 for o in range(outputs):
                     g = o // (outputs // group)
@@ -129,17 +127,13 @@ def deconvolution(s: Setting, *bottoms):
         y = np.zeros((count(lead), outputs, *out))
         for at in places(lengths):
             for k in places(kernel):
-                target = [
-                    a * s_ - p + i * d for a, s_, p, i, d in zip(at, stride, pad, k, dilation, strict=True)
-                ]
+                target = [a * s_ - p + i * d for a, s_, p, i, d in zip(at, stride, pad, k, dilation, strict=True)]
                 if not all(0 <= t < o for t, o in zip(target, out, strict=True)):
                     continue
                 for c in range(channels):
                     first = c // (channels // group) * (outputs // group)
                     rows = slice(first, first + outputs // group)
-                    y[(slice(None), rows, *target)] += np.outer(
-                        x[(slice(None), c, *at)], weight[(c, slice(None), *k)]
-                    )
+                    y[(slice(None), rows, *target)] += np.outer(x[(slice(None), c, *at)], weight[(c, slice(None), *k)])
         y += bias.reshape(-1, *[1] * len(out))
         tops.append(y.reshape(*lead, outputs, *out))
     return tops
@@ -167,9 +161,7 @@ def pooling_sizes(s: Setting, p, high: int, wide: int):
         kernel = [high, wide]
     else:
         check(p.has("kernel_size") != (p.has("kernel_h") and p.has("kernel_w")))
-        kernel = (
-            [p.get("kernel_size")] * 2 if p.has("kernel_size") else [p.get("kernel_h"), p.get("kernel_w")]
-        )
+        kernel = [p.get("kernel_size")] * 2 if p.has("kernel_size") else [p.get("kernel_h"), p.get("kernel_w")]
     sizes = []
     for name, default in (("stride", 1), ("pad", 0)):
         h, w = name + "_h", name + "_w"
