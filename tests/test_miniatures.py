@@ -51,6 +51,18 @@ def test_the_papers_own_data_sets_have_no_recipe():
     assert Schedule.of(configure("ResNet-SRN", step=4)).epochs == (10, 10, 10)
 
 
+def test_the_head_is_normalised_unless_the_papers_is_asked_for():
+    own, papers = (training_files("ResNet-SRN", **recipe.options(name)) for name in ("normalized", "paper"))
+    for name, text in own.items():
+        more = text.count('type: "BN"') - papers[name].count('type: "BN"')
+        assert more == (3 if name.endswith(("srn_test.prototxt", "trainval.prototxt")) and "_srn" in name else 0), name
+    layers = [
+        [line for line in files["step_2_resnet101_att_trainval.prototxt"].splitlines() if not line.startswith("#")]
+        for files in (own, papers)
+    ]
+    assert layers[0] == layers[1]
+
+
 def test_a_miniature_has_the_papers_maps_and_an_eighth_of_its_channels(tmp_path):
     config = configure("ResNet-SRN", **recipe.options())
     assert config.main.outputs == (32, 64, 128, 256) and config.head.conv4 == 256 and config.head.conv4_size == 14

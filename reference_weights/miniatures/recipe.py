@@ -78,6 +78,6 @@ if PROFILE not in PROFILES:
 NETWORKS = tuple(ALL_NETWORKS)
 
 
-def options() -> dict[str, Any]:
+def options(profile: str = PROFILE) -> dict[str, Any]:
     """The options of `prototxt_gen.configure` that make a miniature."""
-    return {"dataset": DATASET, "profile": PROFILE, "dialect": DIALECT, "width_divisor": WIDTH_DIVISOR, "gpus": 1}
+    return {"dataset": DATASET, "profile": profile, "dialect": DIALECT, "width_divisor": WIDTH_DIVISOR, "gpus": 1}

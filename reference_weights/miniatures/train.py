@@ -26,20 +26,26 @@ SPEED = Speed(channels_last=True)  # rounds differently, and is faster by a thir
 
 
 def train_miniature(
-    network: str, output: str | Path, seed: int = 0, workers: int = 1, say: Callable[[str], None] = print
+    network: str,
+    output: str | Path,
+    seed: int = 0,
+    workers: int = 1,
+    profile: str = recipe.PROFILE,
+    say: Callable[[str], None] = print,
 ) -> int:
     """Train one of the paper's networks in small, by the paper's steps (3.4), and write its caffemodel.
 
-    Files go to `output`/seed<seed>, the scenes to `output`/datasets/shapes. Steps that are done, of this or
-    another network, are not repeated; an interrupted one goes on from its last snapshot. Returns 0, or the
-    number of the signal that stopped it. Raises UsageError for an unknown network, CaffeError for the rest.
+    Files go to `output`/seed<seed>, or for another profile <profile>_seed<seed>; the scenes to
+    `output`/datasets/shapes. Steps that are done, of this or another network, are not repeated; an interrupted
+    one goes on from its last snapshot. Returns 0, or the number of the signal that stopped it. Raises UsageError
+    for an unknown network or profile, CaffeError for the rest.
     """
-    config = configure(network, **recipe.options())
+    config = configure(network, **recipe.options(profile))
     root = Path(output)
-    folder = root / f"seed{seed}"
+    folder = root / (f"seed{seed}" if profile == recipe.PROFILE else f"{profile}_seed{seed}")
     scenes = root / "datasets" / recipe.DATASET
     say(str(write_dataset(scenes, train=recipe.TRAIN, test=recipe.TEST, seed=recipe.SCENES_SEED, progress=True)))
-    write_training(folder, network, **recipe.options())
+    write_training(folder, network, **recipe.options(profile))
     (folder / "snapshots").mkdir(exist_ok=True)
     weights: Path | None = None
     for step in (at_step(config, step) for step in config.network.steps):
@@ -107,6 +113,7 @@ def _finish(folder: Path, config: NetConfig, weights: Path, seed: int) -> Path:
     stems = [step.stem for step in config.network.steps]
     about: dict[str, Any] = {
         "network": config.network.name,
+        "profile": config.profile.name,
         "seed": seed,
         "command": f"python -m reference_weights miniature --network {config.network.name} --seed {seed} --output DIR",
         "deviations from Caffe": "--channels-last",

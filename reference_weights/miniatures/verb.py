@@ -8,6 +8,8 @@ from typing import Any
 
 from prototxt_gen.command import OK
 
+from .recipe import PROFILE
+
 SIGNALLED = 128  # plus the signal's number, as shells have it
 
 
@@ -24,11 +26,17 @@ def add(actions: Any) -> None:
     verb.add_argument("--output", required=True, type=Path, metavar="DIR", help="the folder for scenes and nets")
     verb.add_argument("--seed", type=int, default=0, metavar="N", help="of fillers, order and crops (default: 0)")
     verb.add_argument("--workers", type=int, default=1, metavar="N", help="processes that load data (default: 1)")
+    verb.add_argument(
+        "--profile",
+        default=PROFILE,
+        metavar="NAME",
+        help=f"of the generator; default: {PROFILE}, the text's head with the release's normalisation",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Train; returns the exit status: 0, or 128 plus the number of the signal that stopped it."""
     from .train import train_miniature
 
-    signal = train_miniature(options.network, options.output, options.seed, options.workers)
+    signal = train_miniature(options.network, options.output, options.seed, options.workers, options.profile)
     return SIGNALLED + signal if signal else OK
