@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,13 +50,51 @@ def read_text(path: str | Path, error: type[CaffeError] = CaffeError) -> str:
         raise error(Problem(found, "a text file", "is this a binary file?", file=path)) from None
 
 
+def unwritable(path: str | Path, fix: str = "choose another name") -> list[Problem]:
+    """What keeps `atomic_write` from writing a file, to be found before hours are spent; empty when nothing does."""
+    path = Path(path)
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as cause:
+        if not isinstance(cause, NotADirectoryError):
+            return [Problem(f"cannot be written: {getattr(cause, 'strerror', None) or cause}", fix=fix, file=path)]
+    else:
+        if stat.S_ISDIR(status.st_mode):
+            return [Problem("is a folder", "the name of a file", fix, file=path)]
+        if not stat.S_ISREG(status.st_mode):
+            return [_device(path, fix)]
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        return [Problem("cannot be written", "a writable folder", fix, file=path)]
+    return []
+
+
+def _device(path: Path, fix: str = "choose another name") -> Problem:
+    return Problem("is a device or a pipe, which a whole file cannot replace", "the name of a file", fix, file=path)
+
+
+def same_file(first: str | Path, second: str | Path) -> bool:
+    """Whether two names are of one file that exists, by links too."""
+    try:
+        return os.path.samefile(first, second)
+    except (OSError, ValueError):
+        return False
+
+
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
-    """A file that appears under its name only when it is complete; raises CaffeError (disk full, no folder)."""
+    """A file that appears under its name only when it is complete; raises CaffeError (disk full, no folder).
+
+    Devices and pipes (/dev/null, /dev/stdout) are refused: to rename a file over one would destroy it.
+    """
     path = Path(path)
     encoding = None if "b" in mode else "utf-8"
     temporary = None
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise CaffeError(_device(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         temporary = Path(name)

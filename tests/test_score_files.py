@@ -196,7 +196,7 @@ def test_the_library_stops_at_the_first_unreadable_image(broken):
     threads = torch.get_num_threads()
     assert compute_scores(net, paths[:6], batch=BATCH, device="cpu").shape == (6, CLASSES)
     assert torch.get_num_threads() == threads
-    with pytest.raises(UsageError, match="the device 'tpu' cannot be used"):
+    with pytest.raises(UsageError, match="the device 'tpu' is unknown; expected cpu, cuda or cuda:N"):
         compute_scores(net, paths[:2], device="tpu")
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from prototxt_gen.errors import ExportError, NetError, Problem, UsageError, closest
+from prototxt_gen.errors import ExportError, NetError, Problem, Problems, UsageError, closest
 
 Floats = NDArray[np.float32]
 
@@ -80,6 +80,7 @@ def choose_device(name: str | None, local_rank: int = 0) -> str:
     """ "cpu" or "cuda:N": as named, else a GPU where PyTorch finds one. Raises UsageError for what is not there."""
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    _check_name(name)
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -97,9 +98,13 @@ def choose_onnx_device(name: str | None, local_rank: int = 0) -> str:
     """The same for ONNX Runtime, which can use a GPU that PyTorch's build cannot: whether it does, its session says."""
     if name is None:
         return choose_device(None, local_rank)
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise UsageError(Problem(f"the device '{name}' is unknown", "cpu, cuda or cuda:N"))
+    _check_name(name)
     return f"cuda:{local_rank}" if name == "cuda" else name
+
+
+def _check_name(device: str) -> None:
+    if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", device):
+        raise UsageError(Problem(f"the device '{device}' is unknown", "cpu, cuda or cuda:N"))
 
 
 def cores() -> int:
@@ -194,11 +199,13 @@ class OnnxEngine:
     ):
         import onnxruntime
 
-        self.session = _session(onnxruntime, model, device, file or model)
+        self.file = model if isinstance(model, Path) else file
+        self.session = _session(onnxruntime, model, device, self.file)
         inputs = {i.name: i.shape for i in self.session.get_inputs()}
         self.input, self.height, self.width = _image_input(inputs)
-        outputs = {o.name: o.shape for o in self.session.get_outputs()}
+        outputs = {o.name: o.shape for o in sorted(self.session.get_outputs(), key=lambda o: o.name)}
         self.output, self.classes = _score_output(outputs, blob)
+        self._check_types()
         fixed = inputs[self.input][0]
         self.batch = fixed if isinstance(fixed, int) else None
         self.footprint = 0
@@ -210,8 +217,34 @@ class OnnxEngine:
         return nullcontext()
 
     def run(self, block: Floats) -> Floats:
-        """Images (n, 3, height, width) -> scores (n, classes)."""
-        return self.session.run([self.output], {self.input: block})[0].reshape(len(block), -1)
+        """Images (n, 3, height, width) -> scores (n, classes); raises ExportError where the model does not."""
+        try:
+            scores = self.session.run([self.output], {self.input: block})[0]
+        except Exception as cause:  # ONNX Runtime raises its own kinds, without a common base
+            reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+            if "allocate memory" in reason or "out of memory" in reason.lower():
+                raise MemoryError(reason) from None
+            raise ExportError(
+                Problem(f"ONNX Runtime fails on a batch of {len(block)}: {reason}", fix=_ONE, file=self.file)
+            ) from None
+        if scores.size != len(block) * self.classes:
+            found = f"output '{self.output}' has the shape {scores.shape} for a batch of {len(block)}"
+            expected = f"{self.classes} scores for each image"
+            raise ExportError(Problem(found, expected, "choose another --blob", file=self.file))
+        return scores.reshape(len(block), -1)
+
+    def _check_types(self) -> None:
+        read, written = self.session.get_inputs()[0], self.session.get_outputs()
+        ends = [(read, _FLOATS[:1]), *((end, _FLOATS) for end in written if end.name == self.output)]
+        with Problems(ExportError, self.file) as problems:
+            for end, known in ends:
+                if end.type not in known:
+                    problems.add(f"'{end.name}' is a {end.type}", expected=" or ".join(known), fix=_EXPORT)
+
+
+_ONE = "try --batch 1: the model may be made for single images"
+_EXPORT = "export the model with float32 inputs and outputs"
+_FLOATS = ("tensor(float)", "tensor(double)", "tensor(float16)")
 
 
 def _session(onnxruntime: Any, model: bytes | Path, device: str, file: Any) -> Any:

@@ -31,8 +31,12 @@ def write_scores(path: str | Path, scores: ArrayLike) -> None:
 
 
 def left_out_path(output: str | Path) -> Path:
-    """Where a run lists the images that have no row in its scores: scores.txt -> scores.left_out.txt."""
-    return Path(output).with_suffix(".left_out.txt")
+    """Where a run lists the images that have no row in its scores: scores.txt -> scores.left_out.txt.
+
+    Of two outputs in a folder never the same: other endings than .txt are kept, scores.coco.left_out.txt.
+    """
+    output = Path(output)
+    return output.with_name(output.name.removesuffix(".txt") + ".left_out.txt")
 
 
 def write_left_out(output: str | Path, images: Sequence[Path], holes: Mapping[int, str]) -> None:

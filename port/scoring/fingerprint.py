@@ -28,7 +28,7 @@ def fingerprint(options: Options, engine: Engine, images: Sequence[Path], batch:
     facts["images"] = f"{len(images)} ({_names(images, options.image_root)})"
     facts["image root"] = str(options.image_root.resolve()) if options.image_root else "none"
     facts["resize"] = f"{options.resize} to {engine.height}x{engine.width}"
-    facts["mean"] = ", ".join(f"{value:g}" for value in options.mean)
+    facts["mean"] = ", ".join(f"{value:.9g}" for value in options.mean)  # 9 digits tell float32 numbers apart
     facts["batch"] = str(batch)
     facts["decoder"] = decoder(options.resize)
     return facts | engine.facts

@@ -90,12 +90,14 @@ class Journal:
         except OSError:
             fix = "wait for it, or choose another --output"
             raise UsageError(Problem("another run is writing this journal", fix=fix, file=self.path)) from None
-        data = b"" if restart else self._file.read()
+        data = self._file.read()
         line, newline, _ = data.partition(b"\n")
         end = 0
         if newline:
-            self._compare(line, facts)
-            end = self._read(data, len(line) + 1)
+            before = self._facts(line)  # --restart drops journals, not other files
+            if not restart:
+                self._compare(before, facts)
+                end = self._read(data, len(line) + 1)
         elif data and not self._header(facts).startswith(data):
             raise self._foreign()
         self._file.seek(end)
@@ -106,7 +108,7 @@ class Journal:
     def _header(self, facts: Mapping[str, str]) -> bytes:
         return json.dumps({"kind": KIND, "facts": dict(facts)}).encode() + b"\n"
 
-    def _compare(self, line: bytes, facts: Mapping[str, str]) -> None:
+    def _facts(self, line: bytes) -> dict[str, str]:
         try:
             header = json.loads(line)
             known, before = header["kind"] == KIND, dict(header["facts"])
@@ -114,6 +116,9 @@ class Journal:
             raise self._foreign() from None
         if not known:
             raise self._foreign()
+        return before
+
+    def _compare(self, before: Mapping[str, str], facts: Mapping[str, str]) -> None:
         problems = []
         for name in [*facts, *(name for name in before if name not in facts)]:
             was, now = before.get(name, "nothing"), facts.get(name, "nothing")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from prototxt_gen.errors import DataError, Problem, Problems, UsageError
+from prototxt_gen.files import same_file, unwritable
 
 from ..images import AUTHORS, MEAN, find_images, read_image_list
 from ..images.resize import check_resize
+from ..weights import weight_files
 
 BATCH = 48
 RUNTIMES = ("torch", "onnxruntime")
+_DEEPEST = 65535  # grey levels, of 16 bits
 
 
 @dataclass(frozen=True)
@@ -63,21 +65,24 @@ def check(options: Options) -> None:
                 problems.add(f"--{name} {value}", expected=f"{least} or more")
         if len(options.mean) != 3:
             problems.add(f"--mean of {len(options.mean)} numbers", expected="3: blue, green, red")
-        problems.found += _unwritable(options.output)
+        elif not all(abs(value) <= _DEEPEST for value in options.mean):  # NaN is not
+            problems.add(f"--mean {', '.join(map(str, options.mean))}", expected="grey levels, as in 104,117,123")
+        problems.found += _unwritable(options)
     check_resize(options.resize)
 
 
 _NET = "give --prototxt and --caffemodel, or --onnx"
 
 
-def _unwritable(output: Path) -> list[Problem]:
+def _unwritable(options: Options) -> list[Problem]:
     """What keeps the output from being written, found before hours are spent computing it."""
-    folder = next(path for path in output.absolute().parents if path.exists())
-    fix = "choose another --output"
-    if output.is_dir():
-        return [Problem("is a folder", "the name of a file", fix, file=output)]
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):
-        return [Problem("cannot be written", "a writable folder", fix, file=output)]
+    output, fix = options.output, "choose another --output"
+    if problems := unwritable(output, fix):
+        return problems
+    weights = weight_files(options.caffemodel) if options.caffemodel else []
+    inputs = [options.prototxt, options.onnx, options.image_list, *weights, *options.images]
+    if any(path and same_file(path, output) for path in inputs):
+        return [Problem("is read by this run, and would be lost", "a file of its own", fix, file=output)]
     return []
 
 
