@@ -107,3 +107,26 @@ def test_help_imports_no_torch():
             f"from {package}.__main__ import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass"
         )
         assert package in loaded and "torch" not in loaded
+
+
+HEAVY = ("torch", "cv2", "onnx", "onnxruntime", "skimage", "scipy", "PIL")
+
+
+def test_to_evaluate_a_scores_file_takes_numpy_alone(tmp_path):
+    """With what could be shown beside the table, but pictures; the names of port.scoring load torch when used."""
+    (tmp_path / "scores.txt").write_text("1.5 -2.5\n-0.5 3.5\n")
+    (tmp_path / "labels.txt").write_text("1 0\n1 1\n")
+    code = f"""
+import sys
+from verify.tables import command
+files = ["--scores", "scores.txt", "--labels", "labels.txt"]
+assert command.main(2, [*files, "--definitions", "--bootstrap", "2", "--per-class", "c.csv"]) == 1
+loaded = [name for name in {HEAVY} if name in sys.modules]
+assert not loaded, loaded
+import port.scoring
+assert all(hasattr(port.scoring, name) for name in port.scoring.__all__) and "torch" in sys.modules
+"""
+    environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "0 of 13 figures reproduced" in done.stdout

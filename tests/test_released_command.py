@@ -143,3 +143,19 @@ def test_an_empty_file_is_said_to_be_wrong(coco, capsys):
     coco.labels.write_bytes(b"")
     assert run(main2, ["--released", str(coco.root), "--dry-run"]) == 2
     assert "WRONG: the file is empty" in capsys.readouterr().out
+
+
+def test_the_authors_files_are_never_written_over(coco, capsys):
+    theirs = coco.root / "results" / "reference_coco_predictions.txt"
+    before = theirs.read_bytes()
+    options = ["--released", str(coco.root), "--image-root", str(coco.images), "--scores-out"]
+    assert run(main2, [*options, str(theirs)]) == 2
+    assert "is read by this run, and would be lost" in capsys.readouterr().err and theirs.read_bytes() == before
+    assert run(main2, [*options, str(coco.root)]) == 2
+    assert "is a folder; expected the name of a file" in capsys.readouterr().err
+
+
+def test_an_endless_tolerance_is_none(coco, capsys):
+    options = ["--released", str(coco.root), "--image-root", str(coco.images)]
+    assert run(main2, [*options, "--tolerance", "inf"]) == 2
+    assert "--tolerance inf; expected a number above 0" in capsys.readouterr().err

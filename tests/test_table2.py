@@ -345,7 +345,7 @@ def test_a_net_without_an_image_input_is_refused(net_files, capsys):
 
 def test_an_absent_device_is_refused(net_files, capsys):
     assert run(main, [*net_command(net_files), "--device", "abacus"]) == 2
-    assert "the device 'abacus' cannot be used" in capsys.readouterr().err
+    assert "the device 'abacus' is unknown; expected cpu, cuda or cuda:N" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("status", [0, 1])

@@ -186,9 +186,27 @@ def test_baseline_scores_follow_the_index(data, capsys):
     assert "base.txt: 30 images, 5 classes; expected 10 and 5" in capsys.readouterr().err
 
 
+def test_baseline_scores_follow_an_index_that_only_moves_the_images(data, capsys):
+    order = np.random.default_rng(3).permutation(IMAGES)
+    savemat("index.mat", {"idx_final_test": (order + 1.0)[None]})
+    options = [*FILES, "--index", "index.mat", "--baseline-scores", "base.txt", "--per-class", "c.csv"]
+    assert run(main(1), options) == 1
+    wanted_ap = evaluate(np.loadtxt("base.txt"), np.loadtxt("labels.txt"))["AP"]
+    found = [float(row["baseline_AP"]) for row in csv.DictReader(Path("c.csv").read_text().splitlines())]
+    assert found == pytest.approx(list(wanted_ap), abs=1e-6)
+
+
 BAD = [
     (["--picture", "p.gif"], ["p.gif: a picture cannot be written as '.gif'; expected a name ending in .png"]),
-    (["--per-class", "."], [".: cannot be written"]),
+    (["--per-class", "."], [".: is a folder"]),
+    (["--per-class", "scores.txt"], ["scores.txt: is read by this run, and would be lost. Choose another name"]),
+    (["--per-class", "x" * 300], ["cannot be written: File name too long"]),
+    (["--per-class", "/dev/null"], ["/dev/null: is a device or a pipe"]),
+    (
+        ["--per-class", "c.csv", "--class-names", "names.txt", "--picture", "./names.txt"],
+        ["names.txt: is read by this"],
+    ),
+    (["--row", ""], ["Table 2 has no row ''"]),
     (["--per-class", "x.png", "--picture", "x.png"], ["x.png: both --per-class and --picture"]),
     (["--per-class", "c.csv", "--class-names", "coco"], ["80 names; expected 5"]),
     (["--per-class", "c.csv", "--class-names", "absent"], ["absent: cannot read"]),

@@ -14,7 +14,10 @@ from verify.tables import command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 0 when every figure is reproduced, 1 when one is not or none can be, 2 for bad input or usage."""
+    """Exit status 0 when every figure is reproduced, 1 when one is not or none can be, 2 for bad input or usage.
+
+    Without scores, net or released files the status is that of the built-in example.
+    """
     return command.main(2, argv)
 
 

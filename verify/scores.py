@@ -18,7 +18,7 @@ from .metrics import MAX_LISTED, allowed_labels
 
 __all__ = ["match", "read_labels", "read_scores", "write_scores"]
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def read_scores(path: str | Path, classes: int | None = None) -> NDArray[np.float64]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from prototxt_gen.errors import Problems, UsageError
+from reference_weights import manifest
 
 from ..tables.published import ROW, PublishedTable
 
@@ -36,10 +38,13 @@ def run(table: PublishedTable, options: Namespace) -> int:
         print(json.dumps(stock.data(), indent=2) if style == "json" else stock.render(style))
         return stock.status
     _check(options)
+    from ..tables.options import check_outputs
+
+    check_outputs(options, manifest.paths(options.released, table.key).values() if options.scores_out else ())
     from .run import check_release
 
     net = _net(options) if options.image_root else None
-    report = check_release(options.released, table, net, row=options.row or ROW)
+    report = check_release(options.released, table, net, row=ROW if options.row is None else options.row)
     print(report.render(style, options.row, options.later))
     return report.status
 
@@ -62,7 +67,7 @@ def _check(options: Namespace) -> None:
     with Problems(UsageError) as problems:
         if options.sample is not None and options.sample < 2:
             problems.add(f"--sample {options.sample}", expected="2 or more images")
-        if options.tolerance is not None and not options.tolerance > 0:
+        if options.tolerance is not None and not 0 < options.tolerance < math.inf:
             problems.add(f"--tolerance {options.tolerance}", expected="a number above 0")
         if options.image_root is not None and not options.image_root.is_dir():
             problems.add("is not a folder", expected="the folder of the test images", file=options.image_root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
@@ -168,7 +169,9 @@ def _images(release: Release, root: Path, faults: list[Fault]) -> list[Path] | N
         return None
     # The authors' program glues root and name together, so a leading slash is not the disk's root.
     paths = {int(line): root / release.names[line].lstrip("/") for line in release.rows}
-    absent = [line for line, path in paths.items() if not path.is_file()]
+    absent = [
+        line for line, path in paths.items() if not os.path.isfile(path)
+    ]  # False for names that no disk takes, too
     if not absent:
         return list(paths.values())
     text = f"{len(absent):,} of the {len(paths):,} images of {release.paths['image_list'].name} are not below it"
@@ -182,7 +185,7 @@ def _images(release: Release, root: Path, faults: list[Fault]) -> list[Path] | N
 def _other_root(root: Path, name: str) -> Path | None:
     """A folder near `root` below which the image is."""
     near = [root.absolute().parent, *sorted(path for path in root.glob("*") if path.is_dir())]
-    return next((folder for folder in near if (folder / name).is_file()), None)
+    return next((folder for folder in near if os.path.isfile(folder / name)), None)
 
 
 def _net(release: Release, result: NetResult) -> CaffeNet | None:

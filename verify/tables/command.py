@@ -16,7 +16,7 @@ from ..released import command as released
 from . import extras, sources
 from .comparison import RowComparison, compare_row
 from .layout import STYLES, data, row_page, table_page
-from .options import COMPUTING, FROM_NET, choose
+from .options import COMPUTING, FROM_NET, check_outputs, choose
 from .published import ROW, PublishedTable, load_table
 from .sources import Predictions
 
@@ -40,15 +40,19 @@ EXAMPLES = """\
 
 
 def main(number: int, argv: Sequence[str] | None = None) -> int:
-    """Exit status 0 when every figure is reproduced, 1 when one is not or none can be, 2 for bad input or usage."""
+    """Exit status 0 when every figure is reproduced, 1 when one is not or none can be, 2 for bad input or usage.
+
+    Without scores, net or released files the status is that of the built-in example.
+    """
     table = load_table(number)
-    options = _parser(table).parse_args(argv)
+    options = arguments(table).parse_args(argv)
     source = choose(options)
     if source == "example":
         return _example(table, options.image)
-    table.row(options.row or ROW)
+    table.row(ROW if options.row is None else options.row)
     if source == "released":
         return released.run(table, options)
+    check_outputs(options)
     wanted = extras.read_extras(options)
     predictions = _predictions(table, source, options)
     found = extras.compute(wanted, table, predictions)
@@ -108,7 +112,8 @@ def _script(table: PublishedTable) -> str:
     return f"verify/reproduce_table{table.number}.py"
 
 
-def _parser(table: PublishedTable) -> ArgumentParser:
+def arguments(table: PublishedTable) -> ArgumentParser:
+    """The command line of a table."""
     script = _script(table)
     about = ABOUT.format(number=table.number, dataset=table.dataset)
     command = parser(f"python {script}", about, EXAMPLES.format(script=script, key=table.key))

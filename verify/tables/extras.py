@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -89,9 +88,6 @@ def read_extras(options: Namespace) -> Extras:
     with Problems(DataError) as problems:
         if options.picture:
             problems.found += check_picture(options.picture)
-        for path in (options.per_class, options.picture):
-            if path and not _writable(path):
-                problems.add("cannot be written", file=path, fix="choose a file in a writable folder")
         if options.per_class and options.per_class == options.picture:
             problems.add("both --per-class and --picture", file=options.picture, fix="choose two names")
     seed = SEED if options.seed is None else options.seed
@@ -180,11 +176,6 @@ def _definitions_page(definitions: Sequence[Definition], style: str) -> str:
         lines = markdown_table(rows) if style == "markdown" else aligned(rows, right=range(1, len(names) + 1))
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
-
-
-def _writable(path: Path) -> bool:
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    return not path.is_dir() and folder.is_dir() and os.access(folder, os.W_OK)
 
 
 def add_options(add: Any) -> None:

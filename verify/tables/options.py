@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterable
+from pathlib import Path
 
-from prototxt_gen.errors import UsageError
+from prototxt_gen.errors import DataError, Problems, UsageError
+from prototxt_gen.files import same_file, unwritable
 
 from ..released.command import LOOKING, PROVING
 
@@ -56,6 +58,22 @@ def choose(options: Namespace) -> str:
     if problems:
         raise UsageError(". ".join(problems))
     return source
+
+
+def check_outputs(options: Namespace, reads: Iterable[Path] = ()) -> None:
+    """Raises DataError for every file that cannot be written, and for those that this run, or `reads`, needs."""
+    inputs = [*reads, *(Path(path) for name in _READ if (path := getattr(options, name, None)) is not None)]
+    with Problems(DataError) as problems:
+        for path in (getattr(options, name) for name in _WRITTEN):
+            if path is None:
+                continue
+            problems.found += unwritable(path)
+            if any(same_file(path, other) for other in inputs):
+                problems.add("is read by this run, and would be lost", file=path, fix="choose another name")
+
+
+_WRITTEN = ("scores_out", "per_class", "picture")
+_READ = ("scores", "labels", "index", "prototxt", "caffemodel", "image_list", "baseline_scores", "class_names")
 
 
 def _flags(names: Iterable[str]) -> str:

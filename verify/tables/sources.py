@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from port.images import read_image_list
 from prototxt_gen.errors import CaffeError, DataError, Problems
+from prototxt_gen.files import unwritable
 from reference_weights import manifest
 
 from ..scores import match, read_labels, read_scores, write_scores
@@ -28,6 +28,7 @@ class Predictions:
     source: str
     remarks: tuple[str, ...] = ()
     rows: NDArray[np.int64] | None = None  # which of the files' lines these are; None: all
+    lines: int = 0  # of the files, where `rows` are some of them
 
     def at(self, index: Path | None) -> Predictions:
         """The images that the authors' index file selects (None: all); raises DataError."""
@@ -35,13 +36,12 @@ class Predictions:
             return self
         rows = _selected(index, len(self.labels))
         remark = f"{len(rows):,} of {len(self.labels):,} images, those of {index}"
-        return Predictions(self.scores[rows], self.labels[rows], self.source, (*self.remarks, remark), rows)
+        scores, labels, lines = self.scores[rows], self.labels[rows], len(self.labels)
+        return Predictions(scores, labels, self.source, (*self.remarks, remark), rows, lines)
 
     def selected(self, scores: NDArray[Any]) -> NDArray[Any]:
-        """Of other scores the same images; scores of as many images as these are taken to be selected already."""
-        if self.rows is None or len(scores) == len(self.labels) or len(scores) <= self.rows.max():
-            return scores
-        return scores[self.rows]
+        """Of other scores with as many lines as the files have the same images; others as they are."""
+        return scores if self.rows is None or len(scores) != self.lines else scores[self.rows]
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,4 @@ def _check_files(files: NetFiles) -> None:
             if not path.is_file():
                 problems.add("there is no such file", file=path, fix="check the path")
         if files.scores_out:
-            folder = next(p for p in files.scores_out.absolute().parents if p.exists())
-            if files.scores_out.is_dir() or not (folder.is_dir() and os.access(folder, os.W_OK)):
-                problems.add("cannot be written", file=files.scores_out, fix="choose a writable folder")
+            problems.found += unwritable(files.scores_out)
