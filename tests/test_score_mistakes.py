@@ -166,3 +166,17 @@ def test_the_first_output_is_the_first_by_name(tmp_path, capsys):
     path = saved(tmp_path / "m.onnx", [mean_of("x", "z"), mean_of("x", "a", "ReduceMax")], outputs)
     assert score_onnx(path) == 0
     assert "3 scores each, of 'a'" in capsys.readouterr().out
+
+
+def test_weights_beside_the_model_are_part_of_it(tmp_path, capsys):
+    weights = numpy_helper.from_array(np.arange(432, dtype=np.float32).reshape(216, 2) / 999, "w")
+    nodes = [onnx.helper.make_node("Flatten", ["x"], ["f"]), onnx.helper.make_node("MatMul", ["f", "w"], ["y"])]
+    path = saved(tmp_path / "m.onnx", nodes, {"y": (TensorProto.FLOAT, ("n", 2))}, constants=(weights,))
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="m.data", size_threshold=0)
+    (tmp_path / "broken.jpg").write_bytes(b"no image")  # keeps the journal
+    assert score_onnx(path, tmp_path / "broken.jpg") == 2
+    data = np.fromfile(tmp_path / "m.data", np.float32)
+    (data + 1).tofile(tmp_path / "m.data")
+    capsys.readouterr()
+    assert score_onnx(path, tmp_path / "broken.jpg") == 2
+    assert "m.txt.part: ONNX model: was " in capsys.readouterr().err

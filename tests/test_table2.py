@@ -317,7 +317,7 @@ def test_everything_is_checked_before_anything_is_computed(net_files, capsys, mo
     errors = capsys.readouterr().err
     for part in ("list.txt:2: there is no image", "column 3 is '3'", "net.caffemodel: there is no such file"):
         assert part in errors
-    assert f"{net_files}: cannot be written" in errors
+    assert f"{net_files}: is a folder" in errors
 
 
 def test_labels_of_another_width_or_length_are_refused(net_files, capsys, monkeypatch):

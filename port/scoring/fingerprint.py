@@ -19,7 +19,7 @@ def fingerprint(options: Options, engine: Engine, images: Sequence[Path], batch:
     """Name -> value as text, for people to compare. Raises CaffeError for a file that cannot be read."""
     facts = {}
     if options.onnx:
-        facts["ONNX model"] = digest(options.onnx)
+        facts["ONNX model"] = ", ".join(digest(path) for path in [options.onnx, *_beside(options.onnx)])
     if options.prototxt and options.caffemodel:
         facts["prototxt"] = digest(options.prototxt)
         facts["weights"] = ", ".join(digest(path) for path in weight_files(options.caffemodel))
@@ -41,6 +41,15 @@ def digest(path: str | Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError as cause:
         raise CaffeError(os_problem(path, cause, "read")) from None
+
+
+def _beside(model: Path) -> list[Path]:
+    """The files in which a large ONNX model keeps its weights, by name."""
+    import onnx
+
+    tensors = onnx.load(model, load_external_data=False).graph.initializer
+    places = [entry.value for each in tensors for entry in each.external_data if entry.key == "location"]
+    return [model.parent / name for name in sorted(set(places))]
 
 
 def decoder(resize: str) -> str:

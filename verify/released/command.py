@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prototxt_gen.errors import Problems, UsageError
+from prototxt_gen.files import unwritable
 from reference_weights import manifest
 
 from ..tables.published import ROW, PublishedTable
@@ -71,3 +72,5 @@ def _check(options: Namespace) -> None:
             problems.add(f"--tolerance {options.tolerance}", expected="a number above 0")
         if options.image_root is not None and not options.image_root.is_dir():
             problems.add("is not a folder", expected="the folder of the test images", file=options.image_root)
+        if options.scores_out is not None:
+            problems.found += unwritable(options.scores_out)

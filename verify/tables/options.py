@@ -61,18 +61,21 @@ def choose(options: Namespace) -> str:
 
 
 def check_outputs(options: Namespace, reads: Iterable[Path] = ()) -> None:
-    """Raises DataError for every file that cannot be written, and for those that this run, or `reads`, needs."""
+    """Raises DataError for outputs that this run reads, `reads` among it, and for extras that cannot be written.
+
+    Whether computed scores can be written is said with all else that a net takes.
+    """
     inputs = [*reads, *(Path(path) for name in _READ if (path := getattr(options, name, None)) is not None)]
     with Problems(DataError) as problems:
-        for path in (getattr(options, name) for name in _WRITTEN):
-            if path is None:
+        for name in _WRITTEN:
+            if (path := getattr(options, name)) is None:
                 continue
-            problems.found += unwritable(path)
+            problems.found += unwritable(path) if name in FOR_CLASSES else []
             if any(same_file(path, other) for other in inputs):
                 problems.add("is read by this run, and would be lost", file=path, fix="choose another name")
 
 
-_WRITTEN = ("scores_out", "per_class", "picture")
+_WRITTEN = ("scores_out", *FOR_CLASSES)
 _READ = ("scores", "labels", "index", "prototxt", "caffemodel", "image_list", "baseline_scores", "class_names")
 
 
