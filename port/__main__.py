@@ -18,7 +18,7 @@ def arguments() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
     for verb in COMMANDS:
         verb.add(verbs)
-    return parser
+    return command.share_examples(parser)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

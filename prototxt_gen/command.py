@@ -11,16 +11,43 @@ from .errors import CaffeError
 
 OK, CHECK_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
+EXAMPLES = "examples:"
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Wraps each paragraph of a description by itself, and leaves examples as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith(EXAMPLES):
+            return text
+        return "\n".join(super(HelpFormatter, self)._fill_text(line, width, indent) for line in text.splitlines())
+
 
 def parser(program: str, description: str, examples: str = "") -> argparse.ArgumentParser:
     """An argument parser whose --help ends in examples."""
-    epilog = f"examples:\n{examples}" if examples else None
-    return argparse.ArgumentParser(
-        prog=program,
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    epilog = f"{EXAMPLES}\n{examples}" if examples else None
+    return argparse.ArgumentParser(prog=program, description=description, epilog=epilog, formatter_class=HelpFormatter)
+
+
+def share_examples(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Give every subcommand, once all are added, those of the parser's examples that call it; returns the parser."""
+    calls = (parser.epilog or "").removeprefix(EXAMPLES + "\n").replace("\\\n", "\0").splitlines()
+    for name, verb in subcommands(parser).items():
+        own = [call for call in calls if f"{name} " in f"{call} "]
+        verb.epilog = "\n".join([EXAMPLES, *own]).replace("\0", "\\\n") if own else None
+        verb.formatter_class = HelpFormatter
+    return parser
+
+
+def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """All subcommands and theirs, by how they are called after `python`: "-m port lmdb create"."""
+    found = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for verb in action.choices.values():
+                found[verb.prog.removeprefix("python ")] = verb
+                found |= subcommands(verb)
+    return found
 
 
 def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from prototxt_gen.command import CHECK_FAILED, OK, parser, run
+from prototxt_gen.command import CHECK_FAILED, OK, parser, run, share_examples
 
 from . import manifest
 from .miniatures import verb as miniature
@@ -17,21 +17,36 @@ EXAMPLES = """\
   python -m reference_weights list --dataset coco
   python -m reference_weights check ~/srn --dataset coco
   python -m reference_weights shapes --output datasets/shapes --train 10000 --test 2000
+  python -m reference_weights shapes --classes --picture shapes.png
   python -m reference_weights miniature --network ResNet-SRN --output runs"""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and dispatch; returns the exit status: 0 fine, 1 something is missing, 2 bad input."""
-    command = parser("python -m reference_weights", __doc__ or "", EXAMPLES)
-    actions = command.add_subparsers(dest="action", required=True)
-    listing = actions.add_parser("list", help="the released files and where the authors published them")
-    check = actions.add_parser("check", help="which released files a folder holds, with sizes and hashes")
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    about = "What the authors released and what of it a folder holds; synthetic scenes, and nets trained on them."
+    command = parser("python -m reference_weights", about, EXAMPLES)
+    actions = command.add_subparsers(dest="action", required=True, metavar="COMMAND")
+    listing = actions.add_parser(
+        "list",
+        help="the released files and where the authors published them",
+        description="List the released files by archive, with addresses. Nothing is downloaded.",
+    )
+    check = actions.add_parser(
+        "check",
+        help="which released files a folder holds, with sizes and hashes",
+        description="Look for the released files in a folder; exit status 1 when one is missing or damaged.",
+    )
     check.add_argument("root", metavar="DIR", help="the folder that holds models/, datasets/, results/, ...")
     for action in (listing, check):
         action.add_argument("--dataset", metavar="NAME", help=f"only {' or '.join(manifest.datasets())}")
     shapes.add(actions)
     miniature.add(actions)
-    options = command.parse_args(argv)
+    return share_examples(command)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and dispatch; returns the exit status: 0 fine, 1 something is missing, 2 bad input."""
+    options = arguments().parse_args(argv)
     return {"list": show, "check": verify, "shapes": shapes.run, "miniature": miniature.run}[options.action](options)
 
 

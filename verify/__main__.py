@@ -14,33 +14,51 @@ from prototxt_gen.files import write_text
 
 from .datasets import command as dataset_command
 
-EXAMPLES = """  python -m verify golden tests/golden/layers
+EXAMPLES = f"""  python -m verify golden tests/golden/layers tests/golden/edges
+  python -m verify golden --faithful-bugs tests/golden/defects
+  python -m verify solver tests/golden/solver
   python -m verify net --prototxt net.prototxt --caffemodel net.caffemodel --image cat.jpg
   python -m verify net --prototxt net.prototxt --caffemodel net.caffemodel --batch 3 --failures-only
-  python -m verify dataset coco --root ~/coco --output datasets/coco"""
+{dataset_command.EXAMPLES}"""
 
 
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
     parser = command.parser("python -m verify", "Prove that a net computes what Caffe computes.", EXAMPLES)
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    golden = verbs.add_parser("golden", help="replay recorded cases of real Caffe")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
+    golden = verbs.add_parser(
+        "golden",
+        help="replay recorded cases of real Caffe",
+        description="Compute every recorded layer case (a .prototxt, and an .npz with what real Caffe computed, forward "
+        "and backward) and compare.",
+    )
     golden.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folders with recorded cases")
     golden.add_argument("--faithful-bugs", action="store_true", help="compute the documented defects as Caffe does")
-    solver = verbs.add_parser("solver", help="replay recorded training runs of real Caffe")
+    solver = verbs.add_parser(
+        "solver",
+        help="replay recorded training runs of real Caffe",
+        description="Train as each recorded run did and compare losses and weights at every recorded iteration.",
+    )
     solver.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folders with recorded runs")
-    net = verbs.add_parser("net", help="compare every blob of a net in every runtime")
-    net.add_argument("--prototxt", required=True, type=Path)
-    net.add_argument("--caffemodel", required=True, type=Path)
-    net.add_argument("--image", action="append", type=Path, default=[], help="a photograph; may be repeated")
-    net.add_argument("--batch", type=int, help="batch size (default: as many as there are photographs)")
+    net = verbs.add_parser(
+        "net",
+        help="compare every blob of a net in every runtime",
+        description="Compute a net in float64 NumPy by Caffe's rules, in PyTorch, in ONNX Runtime and, for what it can "
+        "read, in OpenCV, and compare every blob. Exit status 1 when one differs.",
+    )
+    net.add_argument("--prototxt", required=True, type=Path, metavar="FILE")
+    net.add_argument("--caffemodel", required=True, type=Path, metavar="FILE", help="weights, binary or HDF5")
+    net.add_argument(
+        "--image", action="append", type=Path, default=[], metavar="FILE", help="a photograph; may be repeated"
+    )
+    net.add_argument("--batch", type=int, metavar="N", help="batch size (default: as many as there are photographs)")
     net.add_argument("--dialect", choices=["bvlc", "srn"], help="default: detected")
-    net.add_argument("--tolerance", type=float, help="relative to a blob's largest value (default: 1e-5)")
+    net.add_argument("--tolerance", type=float, metavar="X", help="relative to a blob's largest value (default: 1e-5)")
     net.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where ONNX Runtime runs")
     net.add_argument("--failures-only", action="store_true", help="print failing blobs only")
-    net.add_argument("--json", type=Path, help="write the report as JSON as well")
+    net.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON as well")
     dataset_command.add(verbs)
-    return parser
+    return command.share_examples(parser)
 
 
 def run_golden(args: argparse.Namespace) -> int:

@@ -25,8 +25,8 @@ def add(verbs: Any) -> None:
         "fields <-> Input layer, and every field that the two declare differently. The new net computes the "
         "same in phase TEST; what the other dialect cannot express is an error that lists all of it.",
     )
-    parser.add_argument("--prototxt", required=True, type=Path)
-    parser.add_argument("--caffemodel", help="weights, binary or HDF5; several as a comma list")
+    parser.add_argument("--prototxt", required=True, type=Path, metavar="FILE")
+    parser.add_argument("--caffemodel", metavar="A,B", help="weights, binary or HDF5; several as a comma list")
     parser.add_argument("--to", required=True, choices=["bvlc", "srn"], help="the dialect to write")
     parser.add_argument("--output-prototxt", required=True, type=Path, metavar="FILE")
     parser.add_argument("--output-caffemodel", type=Path, metavar="FILE", help="HDF5 if it ends in .h5")

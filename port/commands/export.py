@@ -15,11 +15,17 @@ EXAMPLES = "  python -m port export --prototxt net.prototxt --caffemodel net.caf
 
 def add(verbs: Any) -> None:
     """Add the command and its arguments."""
-    parser = verbs.add_parser("export", help="write a net as ONNX")
-    parser.add_argument("--prototxt", required=True, type=Path)
-    parser.add_argument("--caffemodel", required=True, help="weights, binary or HDF5; several as a comma list")
+    parser = verbs.add_parser(
+        "export",
+        help="write a net as ONNX",
+        description="Write an ONNX file whose values bear the blobs' names and whose batch size is free.",
+    )
+    parser.add_argument("--prototxt", required=True, type=Path, metavar="FILE")
+    parser.add_argument(
+        "--caffemodel", required=True, metavar="A,B", help="weights, binary or HDF5; several as a comma list"
+    )
     parser.add_argument("--output", required=True, type=Path, metavar="FILE.onnx")
-    parser.add_argument("--phase", choices=["TRAIN", "TEST"], default="TEST")
+    parser.add_argument("--phase", choices=["TRAIN", "TEST"], default="TEST", help="default: TEST")
     add_dialect(parser)
     parser.add_argument("--opset", type=int, help="13 to 26 (default: 17)")
     parser.add_argument("--all-blobs", action="store_true", help="make every blob an output, for checking")

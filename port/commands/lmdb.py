@@ -19,12 +19,15 @@ def add(verbs: Any) -> None:
         "lmdb",
         help="create or show a database",
         description="Databases as Caffe's Data layer reads them.",
-        epilog=f"examples:\n{EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     lmdb.set_defaults(run=run)
     actions = lmdb.add_subparsers(dest="action", required=True)
-    create = actions.add_parser("create", help="write an image database, and one of labels, from lists")
+    create = actions.add_parser(
+        "create",
+        help="write an image database, and one of labels, from lists",
+        description="Write an LMDB of the listed images and, with --labels, one of their label vectors in the same "
+        "order. Without --labels the integers of the list are the labels.",
+    )
     create.add_argument("--images", required=True, type=Path, metavar="LIST", help="lines: a path, a space, an integer")
     create.add_argument("--root", type=Path, default=Path("."), metavar="DIR", help="the folder of the paths")
     create.add_argument("--output", required=True, type=Path, metavar="DB", help="the image database, a new folder")
@@ -42,7 +45,11 @@ def add(verbs: Any) -> None:
     create.add_argument("--label-output", type=Path, metavar="DB", help="the label database (default: DB_labels)")
     create.add_argument("--label-type", choices=["float", "uint8"], default="float", help="default: float")
     create.add_argument("--shuffle", type=_seed, metavar="SEED", help="shuffle the list, images and labels alike")
-    inspect = actions.add_parser("inspect", help="show what is in a database")
+    inspect = actions.add_parser(
+        "inspect",
+        help="show what is in a database",
+        description="Show sizes, kinds and labels of the records; exit status 1 when some are damaged.",
+    )
     inspect.add_argument("database", type=Path, metavar="DB")
     inspect.add_argument("--all", action="store_true", help="read every record, not a sample of 1,000")
 

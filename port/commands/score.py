@@ -26,8 +26,6 @@ def add(verbs: Any) -> None:
         help="score images with a net, into a text file",
         description="Score images as the authors' test program does: one line per image, 6 decimals. A run that "
         "ended early, however it did, goes on where it was when the same command is given again.",
-        epilog=f"examples:\n{EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     score.set_defaults(run=run)
     net = score.add_argument_group("net")
@@ -63,9 +61,14 @@ def _add_work(score: argparse.ArgumentParser) -> None:
     work.add_argument("--runtime", choices=["torch", "onnxruntime"], help="default: torch; onnxruntime with --onnx")
     work.add_argument("--device", metavar="cpu|cuda[:N]", help="default: cuda where PyTorch finds a GPU")
     work.add_argument("--batch", type=int, metavar="N", help="images per batch (default: 48)")
-    work.add_argument("--threads", type=int, metavar="N", help="batches computed at once (default: one per core)")
     work.add_argument(
-        "--workers", type=int, metavar="N", help="more threads that read images ahead (default: 1 on a CPU)"
+        "--threads", type=int, metavar="N", help="batches computed at once (default: one per core, two on a GPU)"
+    )
+    work.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="more threads that read images ahead (default: 1, one per core with a GPU)",
     )
 
 

@@ -21,8 +21,6 @@ def add(verbs: Any) -> None:
         "train",
         help="train a net as its solver file says",
         description="Train as Caffe does. Ctrl-C and SIGTERM end after the running iteration, with a snapshot.",
-        epilog=f"examples:\n{EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     train.set_defaults(run=run)
     train.add_argument("--solver", required=True, type=Path, metavar="FILE", help="the solver prototxt")
@@ -30,7 +28,7 @@ def add(verbs: Any) -> None:
     train.add_argument(
         "--resume",
         metavar="STATE",
-        help="go on from a .solverstate, ours or Caffe's, or from the latest: 'latest'",
+        help="go on from a .solverstate, ours or Caffe's; 'latest': from the newest one, if any",
     )
     train.add_argument("--snapshot-prefix", metavar="PREFIX", help="instead of the solver's; also names log and tables")
     train.add_argument("--workers", type=int, default=2, metavar="N", help="processes that load data ahead (default 2)")
@@ -44,20 +42,28 @@ def add(verbs: Any) -> None:
 def _add_deviations(train: argparse.ArgumentParser) -> None:
     group = train.add_argument_group("not in Caffe", "off unless given, and printed when they are on")
     group.add_argument("--plateau", action="store_true", help="divide the rate by 10 when the test loss saturates")
-    group.add_argument("--plateau-patience", type=int, default=5, metavar="N", help="tests without improvement")
+    group.add_argument(
+        "--plateau-patience", type=int, default=5, metavar="N", help="tests without improvement (default 5)"
+    )
     group.add_argument(
         "--plateau-threshold",
         type=float,
         default=1e-3,
         metavar="X",
-        help="share of the best loss that counts",
+        help="share of the best loss that counts (default 0.001)",
     )
-    group.add_argument("--plateau-smallest", type=float, default=1e-5, metavar="RATE", help="the last rate")
-    group.add_argument("--plateau-factor", type=float, default=0.1, metavar="X", help="what the rate is multiplied by")
+    group.add_argument(
+        "--plateau-smallest", type=float, default=1e-5, metavar="RATE", help="the last rate (default 1e-5)"
+    )
+    group.add_argument("--plateau-factor", type=float, default=0.1, metavar="X", help="times the rate (default 0.1)")
     group.add_argument("--channels-last", action="store_true", help="keep images channels last in memory")
     group.add_argument("--amp", action="store_true", help="compute products in bfloat16")
     group.add_argument("--compile", action="store_true", help="compile the net with torch.compile")
-    group.add_argument("--fused", action="store_true", help="use PyTorch's fused update (SGD, Nesterov)")
+    group.add_argument(
+        "--fused",
+        action="store_true",
+        help="join each BatchNorm with the Scale behind it, and the updates of all blobs (SGD, Nesterov)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

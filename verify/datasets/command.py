@@ -26,8 +26,6 @@ def add(verbs: Any) -> None:
         help="make a data set's lists and labels from its own annotations",
         description="Write image lists and label files in the authors' form, check the numbers of images against the"
         " paper's and the release's, and compare with the authors' lists. Exit status 1 when something differs.",
-        epilog=f"examples:\n{EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
     parser.add_argument("dataset", choices=DATASETS)
