@@ -144,20 +144,18 @@ def report(found: Sequence[Result], labels: NDArray[np.int8], minutes: Mapping[s
         (r.name, f"{r.mean_ap(False):.1f}", f"{r.mean_ap(True):.1f}", f"{minutes.get(r.name, float('nan')):.0f}")
         for r in found
     ]
-    blocks = [
-        [table],
-        columns(rows, right=(1, 2, 3)),
-        columns(gains(found, labels), right=(1, 2, 3, 4)),
-        _honest(found),
-    ]
+    differences = gains(found, labels)
+    compared = columns(differences, right=(1, 2, 3, 4)) if differences else []
+    blocks = [[table], columns(rows, right=(1, 2, 3)), compared, _honest(found)]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
 def gains(found: Sequence[Result], labels: NDArray[np.int8]) -> list[tuple[str, ...]]:
     """The full net against each of the others that was trained from the same seed, as rows of a table."""
     by = {(result.network, result.seed): resampled(result.scores, labels) for result in found}
-    title = (f"{FULL} minus", "mAP", f"95 % of {RESAMPLES} resamples", "appearance", "relation", "")
-    rows = [title]
+    rows: list[tuple[str, ...]] = [
+        (f"{FULL} minus", "mAP", f"95 % of {RESAMPLES} resamples", "appearance", "relation", "")
+    ]
     for result in found:
         full = by.get((FULL, result.seed))
         if full is not None and result.network != FULL:

@@ -69,27 +69,29 @@ def _run(
     prefix = folder / "snapshots" / config.step.stem
     started = any(prefix.parent.glob(f"{prefix.name}_iter_*.solverstate"))  # which has the weights
     options = Options(
-        weights=[str(weights.absolute())] if weights and not started else [],
+        weights=[str(weights.relative_to(root))] if weights and not started else [],
         resume="latest" if started else None,
-        prefix=str(prefix.absolute()),
+        prefix=str(prefix.relative_to(root)),
         workers=workers,
         seed=seed,
         speed=SPEED,
     )
     solver = folder / solver_file(config.step)
-    say(_command(solver, "--resume latest" if started else f"--weights {weights}" if weights else "", prefix, options))
+    say(_command(solver.relative_to(root), options))
     begin = time.perf_counter()
     with contextlib.chdir(root):  # the data layers' paths start here
-        signal = train(solver.absolute().relative_to(root.absolute()), options)
+        signal = train(solver.relative_to(root), options)
     _add_time(prefix, time.perf_counter() - begin, fresh=not started)
     return signal, result
 
 
-def _command(solver: Path, start: str, prefix: Path, options: Options) -> str:
-    """The same from a shell, in the folder of the scenes."""
-    words = [f"--solver {solver}", start, f"--snapshot-prefix {prefix}", f"--seed {options.seed}"]
-    words += [f"--workers {options.workers}", "--channels-last"]
-    return "\npython -m port train " + " ".join(word for word in words if word)
+def _command(solver: Path, options: Options) -> str:
+    """The same from a shell, in the folder that holds the scenes and the nets."""
+    words = [f"--solver {solver}", f"--snapshot-prefix {options.prefix}"]
+    words += [f"--weights {weights}" for weights in options.weights]
+    words += [f"--resume {options.resume}"] if options.resume else []
+    words += [f"--seed {options.seed}", f"--workers {options.workers}", "--channels-last"]
+    return "\npython -m port train " + " ".join(words)
 
 
 def _times(prefix: Path) -> Path:
