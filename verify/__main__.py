@@ -29,7 +29,7 @@ def arguments() -> argparse.ArgumentParser:
     golden = verbs.add_parser(
         "golden",
         help="replay recorded cases of real Caffe",
-        description="Compute every recorded layer case (a .prototxt, and an .npz with what real Caffe computed, forward "
+        description="Compute every recorded layer case (a .prototxt, and an .npz of what real Caffe computed, forward "
         "and backward) and compare.",
     )
     golden.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folders with recorded cases")
