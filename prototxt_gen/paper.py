@@ -222,6 +222,7 @@ class Recipe:
     """A training of one's own for a data set that is not the paper's, on one processor; `reason` says why."""
 
     reason: str
+    command: str  # that writes the files, with {network}
     batch: int  # images per update
     test_batch: int
     whole: Rates  # of step 1, from fillers

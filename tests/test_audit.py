@@ -192,7 +192,7 @@ def test_labels_per_image():
 
 def test_tables_are_read_once():
     """The package that compares scores with the tables has no copy of its own."""
-    from verify.table import load_table
+    from verify.tables import load_table
 
     for number in TABLES:
         assert load_table(number).rows == read_table(number)

@@ -12,7 +12,7 @@ import pytest
 import port
 from port.graph import load_graph
 from prototxt_gen.errors import UsageError
-from prototxt_gen.nets import DATASETS, configure
+from prototxt_gen.nets import DATASETS, PROFILES, configure
 from prototxt_gen.nets.schedule import Schedule
 from prototxt_gen.nets.write import training_files
 from prototxt_gen.paper import Rates
@@ -47,7 +47,8 @@ def test_the_recipe_is_in_the_solvers(network):
 
 
 def test_the_papers_own_data_sets_have_no_recipe():
-    assert all(DATASETS[key].recipe is None for key in ("coco", "nus_wide", "wider_att"))
+    assert set(DATASETS) == {"coco", "nus_wide", "wider_att"} and "normalized" not in PROFILES
+    assert all(data.recipe is None for data in DATASETS.values())
     assert Schedule.of(configure("ResNet-SRN", step=4)).epochs == (10, 10, 10)
 
 
@@ -80,7 +81,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(recipe, "TRAIN", 7)
     monkeypatch.setattr(recipe, "TEST", 5)
     monkeypatch.setattr(recipe, "WIDTH_DIVISOR", 64)
-    monkeypatch.setitem(DATASETS, "shapes", replace(SHAPES, training_images=7, test_images=5, recipe=short))
+    monkeypatch.setattr(recipe, "SHAPES", replace(SHAPES, training_images=7, test_images=5, recipe=short))
 
 
 @pytest.mark.slow

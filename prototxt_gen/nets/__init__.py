@@ -45,9 +45,9 @@ DIALECT_NAMES = {"bvlc": "stock Caffe (BatchNorm and Scale)", "srn": "the author
 
 def configure(
     network: str,
-    dataset: str = DEFAULT_DATASET,
+    dataset: str | DataSet = DEFAULT_DATASET,
     *,
-    profile: str = DEFAULT_PROFILE,
+    profile: str | Profile = DEFAULT_PROFILE,
     dialect: str = DEFAULT_DIALECT,
     classes: int | None = None,
     width_divisor: int = 1,
@@ -57,15 +57,18 @@ def configure(
 ) -> NetConfig:
     """The net that a choice of options means; raises UsageError with every option that is not possible.
 
+    `dataset` and `profile` are names of known ones, or such objects, which then need not be made known.
     `classes` replaces the data set's number of labels. `width_divisor` divides every channel count: a
     miniature of the same structure, with maps of the same size. With `step` it is the train_val net of that
     step of the network's training, on `gpus` GPUs, with `epochs` epochs at each learning rate.
     """
     with Problems(UsageError) as problems:
         _check_choice(problems, "--network", network, NETWORKS)
-        _check_choice(problems, "--dataset", dataset, DATASETS)
+        if isinstance(dataset, str):
+            _check_choice(problems, "--dataset", dataset, DATASETS)
         _check_choice(problems, "--dialect", dialect, DIALECTS)
-        _check_choice(problems, "--profile", profile, PROFILES)
+        if isinstance(profile, str):
+            _check_choice(problems, "--profile", profile, PROFILES)
         if classes is not None and classes < 1:
             problems.add(f"--classes {classes} is not possible", expected="1 or more labels")
         _check_number(problems, "--width-divisor", width_divisor, width_divisors())
@@ -76,11 +79,10 @@ def configure(
         if step is not None and steps and step not in steps:
             allowed = f"one of the steps of {network}: {', '.join(map(str, steps))}"
             problems.add(f"step {step} is not possible", expected=allowed)
-    data = DATASETS[dataset]
+    data = DATASETS[dataset] if isinstance(dataset, str) else dataset
+    reading = PROFILES[profile] if isinstance(profile, str) else profile
     labels = data.classes if classes is None else classes
-    config = NetConfig(
-        NETWORKS[network], data, labels, PROFILES[profile], dialect, width_divisor, gpus, epochs
-    ).narrowed()
+    config = NetConfig(NETWORKS[network], data, labels, reading, dialect, width_divisor, gpus, epochs).narrowed()
     return config if step is None else at_step(config, NETWORKS[network].steps[steps.index(step)])
 
 

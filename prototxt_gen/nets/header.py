@@ -173,6 +173,8 @@ def origins(facts: Iterable[Fact]) -> list[str]:
 
 def command(config: NetConfig) -> str:
     """The command that writes a configuration's file."""
+    if config.dataset.recipe:
+        return config.dataset.recipe.command.format(network=config.network.name)
     defaults = paper.Training()
     options = {
         "--network": config.network.name,

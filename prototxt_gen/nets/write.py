@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import Problem, UsageError, closest
 from ..files import write_text
+from ..paper import DataSet
 from ..schema.messages import DIALECTS
 from . import DATASETS, NETWORKS, PROFILES, at_step, build_net, configure
 from .config import NetConfig
@@ -32,12 +33,14 @@ class Written:
     weights: str = ""
 
 
-def net_text(network: str, dataset: str = "coco", **options) -> str:
+def net_text(network: str, dataset: str | DataSet = "coco", **options) -> str:
     """The prototxt of a net as a string; the options are those of `configure`."""
     return _text(configure(network, dataset, **options))[0]
 
 
-def write_net(output: str | Path, network: str, dataset: str = "coco", *, weights: str = "", **options) -> Written:
+def write_net(
+    output: str | Path, network: str, dataset: str | DataSet = "coco", *, weights: str = "", **options
+) -> Written:
     """Write a net's prototxt, and with `weights` ("seed:7") the .caffemodel beside it; raises UsageError.
 
     `output` is a `.prototxt` file, or a folder, in which the file is named as in the authors' release
@@ -52,7 +55,7 @@ def write_net(output: str | Path, network: str, dataset: str = "coco", *, weight
     return Written(path, layers, line)
 
 
-def training_files(network: str, dataset: str = "coco", **options) -> dict[str, str]:
+def training_files(network: str, dataset: str | DataSet = "coco", **options) -> dict[str, str]:
     """All files of a network and data set, name -> text; the options are those of `configure`.
 
     They are the test net, the train_val net and the solver of each step, and the scripts that run them.
@@ -60,7 +63,7 @@ def training_files(network: str, dataset: str = "coco", **options) -> dict[str, 
     return _files(configure(network, dataset, **options))
 
 
-def write_training(folder: str | Path, network: str, dataset: str = "coco", **options) -> list[Path]:
+def write_training(folder: str | Path, network: str, dataset: str | DataSet = "coco", **options) -> list[Path]:
     """Write all files of a network and data set into a folder; returns their paths. Raises UsageError."""
     files = training_files(network, dataset, **options)
     return [_write(Path(folder) / name, text) for name, text in files.items()]

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from prototxt_gen.builder import NetBuilder
-from prototxt_gen.nets import DATASETS, PROFILES, NetConfig, add_dataset, add_profile
 from prototxt_gen.nets import NETWORKS as ALL_NETWORKS
+from prototxt_gen.nets import PROFILES, NetConfig
 from prototxt_gen.nets.verbs import conv, fully_connected, normalize
 from prototxt_gen.paper import DataSet, Fact, Rates, Recipe
 
@@ -33,6 +33,7 @@ SHAPES = DataSet(
             " rate and for longer than the other steps; the last step has the paper's rates; the batch is what each"
             " of the paper's GPUs took; as many epochs as half an hour of two cores allows"
         ),
+        command="python -m reference_weights miniature --network {network} --output DIR",
         batch=24,
         test_batch=40,
         whole=Rates(0.02, (5, 1, 1)),
@@ -70,14 +71,10 @@ NORMALIZED = replace(
     ),
 )
 
-if DATASET not in DATASETS:
-    add_dataset(SHAPES)
-if PROFILE not in PROFILES:
-    add_profile(NORMALIZED)
-
 NETWORKS = tuple(ALL_NETWORKS)
 
 
 def options(profile: str = PROFILE) -> dict[str, Any]:
-    """The options of `prototxt_gen.configure` that make a miniature."""
-    return {"dataset": DATASET, "profile": profile, "dialect": DIALECT, "width_divisor": WIDTH_DIVISOR, "gpus": 1}
+    """The options of `prototxt_gen.configure` that make a miniature; another profile is one of the generator's."""
+    chosen = NORMALIZED if profile == PROFILE else profile
+    return {"dataset": SHAPES, "profile": chosen, "dialect": DIALECT, "width_divisor": WIDTH_DIVISOR, "gpus": 1}
