@@ -31,7 +31,7 @@ import port
 from port.__main__ import main
 from port.images import load_image
 from port.scoring import compute_scores
-from port.scoring.engines import TorchEngine
+from port.scoring.engines import TorchEngine, parts
 from port.scoring.journal import Journal
 from prototxt_gen import command
 from verify.scores import read_scores
@@ -220,3 +220,10 @@ def test_onnx_runtime_agrees(whole, tmp_path):
     of_torch, of_onnx = (read_scores(tmp_path / f"{name}.txt") for name in ("torch", "onnx"))
     assert np.abs(of_torch - of_onnx).max() <= RUNTIMES < np.abs(of_torch - of_onnx[::-1]).max()
     assert (tmp_path / "same.txt").read_bytes() == (tmp_path / "onnx.txt").read_bytes()
+
+
+def test_a_block_is_cut_alike_wherever_it_is_computed():
+    block = np.arange(19 * 3 * 2 * 5, dtype=np.float32).reshape(19, 3, 2, 5)
+    cut = parts(block, None)
+    assert [len(part) for part in cut] == [8, 8, 3] and np.array_equal(np.concatenate(cut), block)
+    assert len(parts(block, 19)) == 1, "a net of a fixed batch size takes the whole block"
