@@ -21,6 +21,7 @@ if __name__ == "__main__":  # run as a script: the packages lie one folder up, a
 
 import numpy as np
 
+from benchmarks.evaluate import evaluating
 from benchmarks.rows import Nets, Row, child, sampled, step
 from benchmarks.train_rows import feeding, training
 from port.images import sample_images
@@ -127,6 +128,7 @@ BENCHMARKS: dict[str, Callable[[Nets, int], Iterator[Row]]] = {
     "export": exporting,
     "verify": verifying,
     "forward": passing,
+    "evaluate": evaluating,
     "train": training,
     "data": feeding,
 }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import tempfile
 import time
@@ -20,6 +19,8 @@ import numpy as np
 import torch
 
 import port
+from port.count import layer_sizes, total
+from port.graph import Graph
 from port.module import CaffeNet
 from port.solver import Solver
 from port.solver.nets import SolverFile, read_solver
@@ -28,10 +29,12 @@ from port.training.feeds import open_feed
 from port.training.speed import apply_speed
 from prototxt_gen import write_training
 from prototxt_gen.errors import CaffeError
+from prototxt_gen.machine import cores
 
 from .train_plain import PlainSRN, step_of
 
 BATCH, SIDE, CLASSES = 8, 224, 80
+SQUARE = 4096  # rows and columns of a large matrix
 MINIATURE = 8  # width divisor of the net that data must keep up with
 FAST = Speed(channels_last=True, amp=True, fused=True)
 # The first two losses against those by hand: only to be sure that all do the same work.
@@ -42,7 +45,7 @@ Batch = dict[str, np.ndarray]
 
 def use_all_cores() -> None:
     """As many threads as this process may use cores."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    torch.set_num_threads(cores())
 
 
 def solver_file(folder: str, dialect: str, **options: Any) -> SolverFile:
@@ -76,6 +79,7 @@ def step(prototxt: Path, dialect: str, rounds: int) -> dict[str, list[float]]:
     with tempfile.TemporaryDirectory() as folder:
         file = solver_file(folder, dialect)
         weights = prototxt.with_suffix(".caffemodel")
+        products = products_of(file.train.load(seed=7, input_shapes=shapes).caffe)
         for name, speed in (("port", Speed()), ("port, options", FAST)):
             solver = made(file, weights, shapes, speed)
             plain = PlainSRN(CLASSES)
@@ -84,7 +88,23 @@ def step(prototxt: Path, dialect: str, rounds: int) -> dict[str, list[float]]:
             runs[name] = lambda solver=solver: solver.step(batch)  # type: ignore[misc]
             runs[name.replace("port", "plain")] = lambda by_hand=by_hand: by_hand(images, labels)  # type: ignore[misc]
     compare({name: [run(), run()] for name, run in runs.items()})  # these warm up, too
-    return timed(runs, rounds, BATCH)
+    runs["products"], squares = one_product()
+    times = timed(runs, rounds, BATCH)
+    times["products"] = [milliseconds * products / squares for milliseconds in times["products"]]
+    return times
+
+
+def products_of(graph: Graph) -> int:
+    """Multiply-adds of an iteration: forward, for the weights, and for the inputs of all but the first layer."""
+    sizes = layer_sizes(graph)
+    return 3 * total(sizes.values()).multiply_adds - sizes["conv1"].multiply_adds
+
+
+def one_product() -> tuple[Callable[[], Any], int]:
+    """A large matrix product, which nothing in a net is faster than, and its multiply-adds."""
+    left, right = torch.randn(2, SQUARE, SQUARE)
+    torch.mm(left, right)  # warms up
+    return lambda: torch.mm(left, right), SQUARE**3
 
 
 def timed(runs: dict[str, Callable[[], Any]], rounds: int, images: int) -> dict[str, list[float]]:

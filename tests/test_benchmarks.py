@@ -105,10 +105,10 @@ def fake_times(monkeypatch, times):
 def test_training_is_judged_by_time_and_compared_in_turn(monkeypatch):
     # A busy second round: the medians say 2.0, the pairs 1.25.
     times = {"port": [250.0, 500.0, 300.0], "plain": [200.0, 400.0, 100.0]}
-    times |= {"port, options": [230.0] * 3, "plain, options": [230.0] * 3}
+    times |= {"port, options": [230.0] * 3, "plain, options": [230.0] * 3, "products": [270.0] * 3}
     rows_module = fake_times(monkeypatch, times)
     found = {row.what: row for row in rows_module.training({"srn": None}, 1)}
-    assert [row.met for row in found.values()] == [False, None, False, None]
+    assert [row.met for row in found.values()] == [False, None, False, None, None]
     assert found["train, batch 8, as Caffe does"].note == "1.25 x by hand"
     assert found["train, --channels-last --amp --fused"].note == "1.00 x by hand"
 
@@ -130,3 +130,19 @@ def test_nets_that_do_other_work_are_not_timed():
     for wrong in ([5.1, 4.0], [5.0, 4.5], [float("nan"), 4.0], [5.0, float("nan")]):
         with pytest.raises(CaffeError, match="port: the losses"):
             compare(same | {"port": wrong})
+
+
+def test_an_iteration_is_three_forward_passes_but_for_the_images_gradient():
+    from benchmarks.train import products_of
+    from port.graph import build_graph
+    from port.netstate import NetState
+    from prototxt_gen.schema.text import parse_prototxt
+
+    text = """
+    layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 8 dim: 7 } } }
+    layer { name: "conv1" type: "Convolution" bottom: "data" top: "a"
+      convolution_param { num_output: 5 kernel_size: 3 bias_term: false } }
+    layer { name: "fc" type: "InnerProduct" bottom: "a" top: "b"
+      inner_product_param { num_output: 4 bias_term: false } }"""
+    first, second = 2 * 5 * 6 * 5 * 3 * 9, 2 * 4 * 5 * 6 * 5
+    assert products_of(build_graph(parse_prototxt(text), NetState("TRAIN"))) == 2 * first + 3 * second

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from prototxt_gen.errors import DataError, UsageError
-from verify.metrics import EPS, evaluate, stable_descending
+from verify.metrics import EPS, evaluate
 
 GOLDEN = Path(__file__).parent / "golden" / "metrics"
 CASES = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
@@ -167,28 +167,6 @@ def test_unspecified_labels_count_as_negative_for_f1_only():
     scores, labels = [[3.0], [2.0], [1.0]], [[0], [1], [-1]]
     figures = evaluate(scores, labels, "wider")
     assert figures["AP"][0] == 1.0 and figures["P_class"][0] == pytest.approx(1 / 3)
-
-
-@pytest.mark.parametrize("decimals", [0, 1, 2, 8])
-def test_stable_order_equals_numpys(decimals):
-    values = np.round(np.random.default_rng(3).normal(size=1013), decimals)
-    assert np.array_equal(stable_descending(values), np.argsort(-values, kind="stable"))
-
-
-def test_stable_order_of_values_that_hardly_differ():
-    """Closer than what is left of a value beside its index, in an order that the index alone would get wrong."""
-    random = np.random.default_rng(4)
-    steps = random.integers(0, 6, 1009)
-    values = 0.75 + steps * np.spacing(0.75)
-    assert np.unique(values).size == 6
-    for array in (values, -values, np.concatenate((values, random.normal(size=701)))):
-        assert np.array_equal(stable_descending(array), np.argsort(-array, kind="stable"))
-
-
-@pytest.mark.parametrize("values", [[], [3.0], [0.0, -0.0, 0.0], [-np.inf, 1e308, np.inf, -1e-308, 5e-324, 0.0, -1.0]])
-def test_stable_order_of_few_and_extreme_values(values):
-    array = np.array(values, float)
-    assert stable_descending(array).tolist() == np.argsort(-array, kind="stable").tolist()
 
 
 def test_threads_change_nothing(monkeypatch):

@@ -20,17 +20,15 @@ from prototxt_gen.errors import UsageError
 
 from .metrics import (
     THRESHOLD,
-    Bools,
-    Floats,
     checked,
     each_class,
     interpolated,
     named,
     precision_recall_f1,
     sigmoid,
-    stable_descending,
     top_labels,
 )
+from .ranking import Bools, Floats, stable_descending
 
 RESAMPLES = 1000
 LEVEL = 0.95

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import metrics
-from .metrics import THRESHOLD, Bools, Floats, checked, counted, each_class, named, sigmoid, top_labels
+from .metrics import THRESHOLD, checked, counted, each_class, named, sigmoid, top_labels
+from .ranking import Bools, Floats, stable_descending
 
 ASL_THRESHOLD = 0.8  # of the probability; the default of the option --thre in ASL's scripts and their descendants
 VOC2007_POINTS, COCO_POINTS = 10, 100  # recall steps: 0, 0.1, ... and 0, 0.01, ...
@@ -68,7 +69,7 @@ def average_precisions(confidence: Floats, positive: Bools) -> tuple[float, ...]
     Whether a recall k / positives reaches a step of 1 / 10 or 1 / 100 is decided in whole numbers; pycocotools
     compares rounded floats, which can take the next positive at a step.
     """
-    order = metrics.stable_descending(confidence)
+    order = stable_descending(confidence)
     place = np.flatnonzero(positive[order])
     if not place.size:
         return (float("nan"),) * len(_AP)

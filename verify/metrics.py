@@ -14,17 +14,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from prototxt_gen.errors import DataError, Problems, UsageError, closest
+from prototxt_gen.machine import cores
+
+from .ranking import Bools, Floats, places_of_positives
 
 EPS = 2.220446049250313e-16  # MATLAB's eps, which the program adds to every count and to recall
 THRESHOLD = 0.5
 MAX_LISTED = 10
+IMAGES = 2048  # in a part: what fits in a core's cache
 WORTH_THREADS = 100_000  # scores; starting threads for fewer takes longer than the work
 
 # The values a label may have; 0 is "negative" in the first and "unspecified" in the second.
 PROTOCOLS: dict[str, tuple[int, ...]] = {"srn": (0, 1), "wider": (-1, 0, 1)}
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 
 def evaluate(
@@ -44,10 +45,7 @@ def evaluate(
     (shapes, NaN or infinite logits, other label values) and UsageError (unknown protocol).
     """
     scores, truth = checked(logits, labels, protocol)
-    confidence = sigmoid(scores)
-    top3 = top_labels(confidence, 3)
-    # One class per contiguous row: sorting and counting along it is several times faster.
-    confidence, top3, positive = (np.ascontiguousarray(a.T) for a in (confidence, top3, truth == 1))
+    confidence, top3, positive = _by_class(scores, truth)
     unspecified = (truth == 0).T if protocol == "wider" else None
     figures: dict[str, Any] = {"AP": _average_precisions(confidence, positive, unspecified)}
     predicted = confidence > THRESHOLD
@@ -61,6 +59,32 @@ def evaluate(
     return figures
 
 
+def _by_class(scores: Floats, truth: NDArray[Any]) -> tuple[Floats, Bools, Bools]:
+    """Confidences, the three most confident labels and the positives: each (classes, images).
+
+    One class per contiguous row: sorting and counting along it is several times faster.
+    """
+    confidence, top3, positive = (np.empty(scores.shape[::-1], dtype=kind) for kind in (np.float64, bool, bool))
+
+    def part(first: int) -> None:
+        images = slice(first, first + IMAGES)
+        found = sigmoid(scores[images])
+        confidence[:, images], top3[:, images] = found.T, top_labels(found, 3).T
+        positive[:, images] = (truth[images] == 1).T
+
+    in_threads(part, range(0, len(scores), IMAGES), scores.size)
+    return confidence, top3, positive
+
+
+def in_threads(function: Callable[..., Any], items: Iterable[Any], scores: int) -> list[Any]:
+    """What a function gives for each item, in order; with as many threads as cores if there are many scores."""
+    if scores < WORTH_THREADS:
+        return list(map(function, items))
+    # Most of the work is done without holding the interpreter's lock; more threads than cores wait for it.
+    with ThreadPoolExecutor(cores()) as pool:
+        return list(pool.map(function, items))
+
+
 def sigmoid(logits: Floats) -> Floats:
     """1 / (1 + exp(-logit)) in float64; saturates at 0 and 1 without a warning."""
     with np.errstate(over="ignore"):
@@ -72,7 +96,7 @@ def average_precision(confidence: Floats, positive: Bools) -> float:
 
     Equal confidences keep the order of the images.
     """
-    place = np.flatnonzero(positive[stable_descending(confidence)])
+    place = places_of_positives(confidence, positive)
     # Recall moves at positives only, by 1 / positives, and precision never rises between two of them:
     # the area under the curve made non-increasing from the right is a mean over the positives.
     return float(interpolated(precision_at(place)).mean()) if place.size else float("nan")
@@ -100,29 +124,7 @@ def each_class(
     classes: Iterable[tuple[Floats, Bools]] = zip(confidence, positive, strict=True)
     if left_out is not None:
         classes = ((c[~out], p[~out]) for (c, p), out in zip(classes, left_out, strict=True))
-    if confidence.size < WORTH_THREADS:
-        return [measure(*one) for one in classes]
-    # Sorting is most of the work, and NumPy sorts without holding the interpreter's lock.
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda one: measure(*one), classes))
-
-
-def stable_descending(values: Floats) -> NDArray[np.int64]:
-    """The indices that sort `values` (no NaN) in descending order, equal values in their original order.
-
-    NumPy's stable argsort, but about twice as fast, and as fast with ties: value and index are packed into one
-    integer, and integers are sorted by vector instructions.
-    """
-    bits = np.add(values, 0.0, dtype=np.float64).view(np.int64)  # the sum makes -0 and 0 the same
-    bits ^= (bits >> 63) & np.int64(0x7FFF_FFFF_FFFF_FFFF)  # now ordered as the floats are, negative ones too
-    index_bits = (1 << max(0, values.size - 1).bit_length()) - 1
-    keys = (~bits & ~index_bits) | np.arange(values.size)
-    keys.sort()
-    order = keys & index_bits
-    ordered = values[order]
-    if (ordered[1:] > ordered[:-1]).any():  # some values differ only in the bits that gave way to the index
-        return np.argsort(-values, kind="stable")
-    return order
+    return in_threads(lambda one: measure(*one), classes, confidence.size)
 
 
 def top_labels(confidence: Floats, count: int) -> Bools:
@@ -142,7 +144,8 @@ def top_labels(confidence: Floats, count: int) -> Bools:
 
 def counted(predicted: Bools, positive: Bools) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
     """Precision, recall and F1 per class and over all image-label pairs; both arguments (classes, images)."""
-    counts = [np.count_nonzero(a, axis=1) for a in (predicted & positive, predicted, positive)]
+    # Row by row: with an axis, NumPy first makes integers of all.
+    counts = [np.array([np.count_nonzero(row) for row in a]) for a in (predicted & positive, predicted, positive)]
     return precision_recall_f1(*counts), precision_recall_f1(*(count.sum() for count in counts))
 
 

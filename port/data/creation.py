@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from tqdm import tqdm
 
 from prototxt_gen.errors import DataError, Problem, Problems, UsageError
 from prototxt_gen.files import read_bytes, read_text
+from prototxt_gen.machine import cores
 
 from ..layers import show
 from .database import LONGEST_KEY, new_database
@@ -132,7 +132,7 @@ def _datums(
             return error
 
     bar = tqdm(total=len(entries), unit="images", disable=not progress)
-    with bar, Problems(DataError, source) as problems, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with bar, Problems(DataError, source) as problems, ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(entries), _CHUNK):
             results = list(pool.map(datum, entries[start : start + _CHUNK]))
             problems.found += [p for r in results if isinstance(r, DataError) for p in r.problems]

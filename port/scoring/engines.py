@@ -6,7 +6,6 @@ there are, and the cores are as busy.
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from prototxt_gen.errors import ExportError, NetError, Problem, Problems, UsageError, closest
+from prototxt_gen.machine import cores
 
 Floats = NDArray[np.float32]
 
@@ -111,11 +111,6 @@ def choose_onnx_device(name: str | None, local_rank: int = 0) -> str:
 def _check_name(device: str) -> None:
     if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", device):
         raise UsageError(Problem(f"the device '{device}' is unknown", "cpu, cuda or cuda:N"))
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _footprint(graph: Any) -> int:

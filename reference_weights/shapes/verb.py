@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
 from prototxt_gen.command import OK
 from prototxt_gen.errors import UsageError
+from prototxt_gen.machine import cores
 
 
 def add(actions: Any) -> None:
@@ -30,9 +30,7 @@ def add(actions: Any) -> None:
         "--train-size", type=int, default=256, metavar="PX", help="side of training images (default: 256)"
     )
     shapes.add_argument("--encoding", default="jpg", metavar="jpg|png", help="of the images (default: jpg)")
-    shapes.add_argument(
-        "--workers", type=int, default=os.cpu_count(), metavar="N", help="processes (default: one per core)"
-    )
+    shapes.add_argument("--workers", type=int, default=cores(), metavar="N", help="processes (default: one per core)")
     shapes.add_argument("--picture", type=Path, metavar="PNG", help="write one picture that explains the relations")
     shapes.add_argument("--classes", action="store_true", help="print the labels and how each is defined")
 
