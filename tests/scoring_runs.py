@@ -8,10 +8,9 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 
 import cv2
-from small_nets import conv, fully, inputs, layer
+from small_nets import conv, fully, inputs, layer, made_once
 from training_runs import ended, forked
 
 import port
@@ -28,7 +27,7 @@ HEIGHT, WIDTH = 40, 44
 @cache
 def tiny_net() -> Path:
     """A net of two layers with its weights beside it: nine 5x5 filters, five scores, and the filters' maxima."""
-    folder = Path(mkdtemp(prefix="scoring-"))
+    folder = made_once("scoring")
     net = inputs(data=(2, 3, HEIGHT, WIDTH)) + conv("c", "data", "c", 9, 5) + layer("r", "TanH", "c", "t")
     net += layer("p", "Pooling", "t", "means", "pooling_param { pool: AVE global_pooling: true }")
     net += layer("m", "Pooling", "t", "z_other", "pooling_param { pool: MAX global_pooling: true }")
@@ -42,7 +41,7 @@ def tiny_net() -> Path:
 @cache
 def scenes(count: int = IMAGES) -> Path:
     """A folder with a list of scenes, JPEGs of many sizes, some smaller than the net's input."""
-    folder = Path(mkdtemp(prefix="scenes-"))
+    folder = made_once("scenes")
     (folder / "val").mkdir()
     for i in range(count):
         cv2.imwrite(str(folder / "val" / f"{i:04}.jpg"), render(scene(5, i), 32 + 3 * (i % 29)))

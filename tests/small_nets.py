@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 from functools import cache
 from pathlib import Path
 from shutil import rmtree
@@ -48,9 +49,19 @@ def fully(name: str, bottoms: str, tops: str, num_output: int, fields: str = "")
     )
 
 
+def made_once(name: str) -> Path:
+    """A folder for what many tests read, removed when the tests end."""
+    folder, owner = Path(mkdtemp(prefix=f"{name}-")), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == owner:  # not when a forked child ends
+            rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
+
+
 @cache
 def miniature(dialect: str) -> Path:
     """The paper's ResNet-SRN for MS-COCO at an eighth of its width, with weights seed:7 beside it; made once."""
-    folder = Path(mkdtemp(prefix="miniature-"))
-    atexit.register(rmtree, folder, ignore_errors=True)
-    return write_net(folder, "ResNet-SRN", "coco", dialect=dialect, width_divisor=8, weights="seed:7").path
+    return write_net(made_once("miniature"), "ResNet-SRN", "coco", dialect=dialect, width_divisor=8, weights="seed:7").path
