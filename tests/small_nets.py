@@ -64,4 +64,6 @@ def made_once(name: str) -> Path:
 @cache
 def miniature(dialect: str) -> Path:
     """The paper's ResNet-SRN for MS-COCO at an eighth of its width, with weights seed:7 beside it; made once."""
-    return write_net(made_once("miniature"), "ResNet-SRN", "coco", dialect=dialect, width_divisor=8, weights="seed:7").path
+    return write_net(
+        made_once("miniature"), "ResNet-SRN", "coco", dialect=dialect, width_divisor=8, weights="seed:7"
+    ).path
