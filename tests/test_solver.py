@@ -257,3 +257,42 @@ def test_a_solver_names_its_net_beside_itself(tmp_path):
 def test_the_text_parser_knows_solvers():
     param = parse('base_lr: 0.01 lr_policy: "fixed"', "SolverParameter", "srn")
     assert param.base_lr == pytest.approx(0.01)
+
+
+STATISTICS = """
+input: "x" input_shape { dim: 4 dim: 3 }
+layer { name: "a" type: "Scale" bottom: "x" top: "a" param { lr_mult: 0 } }
+layer { name: "n" type: "BatchNorm" bottom: "a" top: "n" ENTRIES }
+layer { name: "l" type: "Reduction" bottom: "n" top: "l" loss_weight: 1 reduction_param { operation: SUMSQ } }
+"""
+
+
+def run_statistics(tmp_path, entries, text):
+    net, solver = tmp_path / "net.prototxt", tmp_path / "solver.prototxt"
+    net.write_text(STATISTICS.replace("ENTRIES", entries))
+    solver.write_text(f'net: "{net}" base_lr: 0.5 lr_policy: "fixed" {text}\n')
+    run = port.load_solver(solver, dialect="bvlc")
+    run.step({"x": np.arange(12, dtype=np.float32).reshape(4, 3) ** 2})
+    return run
+
+
+@pytest.mark.parametrize(
+    "entries, decays",
+    [
+        ("", (1, 1, 1)),  # the layer forces lr_mult 0 on its statistics and leaves decay_mult as it is
+        ("param { lr_mult: 0 decay_mult: 3 } param { lr_mult: 0 decay_mult: 0 }", (3, 0, 1)),
+        ("param { lr_mult: 0 } param { lr_mult: 0 } param { lr_mult: 0 }", (0, 0, 0)),  # three are upgraded
+    ],
+)
+def test_decay_of_statistics_reaches_their_history(tmp_path, entries, decays):
+    run = run_statistics(tmp_path, entries, 'type: "AdaGrad" weight_decay: 0.25')
+    for held, blob, decay in zip(run.history[0][1:], port.params(run.net)["n"], decays, strict=True):
+        np.testing.assert_allclose(held, (0.25 * decay * blob.numpy()) ** 2, rtol=1e-6)
+        assert blob.any()
+
+
+@pytest.mark.parametrize("rule", ["SGD", "Nesterov", "AdaGrad", "Adam"])
+def test_a_net_of_which_nothing_learns(tmp_path, rule):
+    run = run_statistics(tmp_path, "", f'type: "{rule}" clip_gradients: 1')
+    assert run.iter == 1 and run.last_rate == 0.5
+    assert port.params(run.net)["a"][0].detach().tolist() == [1, 1, 1]

@@ -130,9 +130,10 @@ class Solver:
         self._clip()
         learned = [self.learned[i] for i in self.moving]
         grads = gradients(learned)
-        if param.iter_size > 1:
-            torch._foreach_div_(grads, float(param.iter_size))
-        self.update(learned, grads, [self.last_rate * item.lr_mult for item in learned])
+        if grads:  # of some nets nothing learns, and torch refuses empty lists
+            if param.iter_size > 1:
+                torch._foreach_div_(grads, float(param.iter_size))
+            self.update(learned, grads, [self.last_rate * item.lr_mult for item in learned])
         self.iter += 1
 
     def _find_moving(self) -> list[int]:
