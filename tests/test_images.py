@@ -150,6 +150,37 @@ def test_tiff_samples(tmp_path, pixels):
             read_pixels(tmp_path / "other.tif")
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize(
+    "shape", [(11, 7, 3), (11, 7), (6, 1, 3), (1, 5, 3), (1, 6), (4, 1), (1, 1), (3, 4), (4, 3, 3)]
+)
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+def test_tiff_samples_of_every_kind_and_shape(tmp_path, kind, shape, planes):
+    """Also floating point RGB, which Pillow does not know, and sides of one pixel, which are no missing axis."""
+    values = np.random.default_rng(4).random(shape)
+    values = values.astype(kind) if kind == np.float32 else (values * np.iinfo(kind).max).astype(kind)
+    stored, options = values, {"photometric": "rgb" if len(shape) == 3 else "minisblack"}
+    if len(shape) == 3 and planes == "separate":
+        stored, options = values.transpose(2, 0, 1), options | {"planarconfig": "separate"}
+    tifffile.imwrite(tmp_path / "any.tif", stored, **options)
+    found = read_pixels(tmp_path / "any.tif")
+    assert found.dtype == kind and np.array_equal(found, values)
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.uint32, np.int32, np.complex64])
+def test_tiff_samples_of_another_scale_are_refused(tmp_path, kind):
+    """scikit-image scaled each kind by its own range: 300 of int16 is no 300 / 65535."""
+    tifffile.imwrite(tmp_path / "odd.tif", np.full((5, 7), 300, kind), photometric="minisblack")
+    with pytest.raises(DataError, match=rf"odd\.tif: samples of {np.dtype(kind)}; expected"):
+        read_pixels(tmp_path / "odd.tif")
+
+
+def test_a_tiff_with_several_pictures_is_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "two.tif", np.zeros((2, 5, 7), np.float32), photometric="minisblack")
+    with pytest.raises(DataError, match=r"two\.tif: the file holds 2 pictures"):
+        read_pixels(tmp_path / "two.tif")
+
+
 def test_jpegs_are_decoded_as_pillow_does(tmp_path, pixels):
     smooth = Image.fromarray(pixels).resize((61, 47), Image.Resampling.BICUBIC)
     for subsampling in (0, 1, 2):

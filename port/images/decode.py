@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prototxt_gen.errors import DataError, Problem
+from prototxt_gen.errors import DataError, Problem, Problems
 
 Pixels = NDArray[Any]
 
 GREY, RGB = 1, 2  # TIFF's PhotometricInterpretation, the kinds whose samples are pixels
-_PHOTOMETRIC = 262
-_BITS = 258
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how a file begins, by the order of its bytes; large ones with +
 
 
 def read_pixels(path: str | Path) -> Pixels:
@@ -30,8 +29,13 @@ def read_pixels(path: str | Path) -> Pixels:
 
     path = Path(path)
     try:
-        with open(path, "rb") as file, Image.open(file) as image:
-            return _pixels(image, path)
+        with open(path, "rb") as file:
+            deep = _deep_tiff(file, path) if file.read(4) in _TIFF else None
+            if deep is not None:
+                return deep
+            file.seek(0)
+            with Image.open(file) as image:
+                return _pixels(image, path)
     except DataError:
         raise
     except FileNotFoundError:
@@ -47,14 +51,7 @@ def read_pixels(path: str | Path) -> Pixels:
 
 def _pixels(image: Any, path: Path) -> Pixels:
     # An animated PNG was its default picture, since nothing then knew of more.
-    frames = 1 if image.format == "PNG" else getattr(image, "n_frames", 1)
-    if frames > 1:
-        found = f"the file holds {frames} pictures"
-        raise DataError(Problem(found, "one", "save the one that is meant in a file of its own", file=path))
-    if image.format == "TIFF":
-        _check_tiff(image, path)
-        if max(image.tag_v2.get(_BITS, (1,))) > 8:
-            return _tiff_samples(path)
+    _check_single(1 if image.format == "PNG" else getattr(image, "n_frames", 1), path)
     if image.mode == "CMYK":
         return _from_inks(np.asarray(image))
     if image.mode in ("1", "L", "LA", "La"):
@@ -85,24 +82,38 @@ def _deep(pixels: Pixels, path: Path) -> Pixels:
     return pixels
 
 
-def _check_tiff(image: Any, path: Path) -> None:
-    """Refuse the kinds whose samples the scikit-image of 2017 took for grey or RGB though they are not."""
-    photometric = image.tag_v2.get(_PHOTOMETRIC)
-    if photometric not in (GREY, RGB):
-        found = f"a TIFF whose samples are neither grey nor RGB (PhotometricInterpretation {photometric})"
-        raise DataError(Problem(found, "grey or RGB", "convert it to PNG or JPEG", file=path))
+def _check_single(pictures: int, path: Path) -> None:
+    if pictures > 1:
+        found = f"the file holds {pictures} pictures"
+        raise DataError(Problem(found, "one", "save the one that is meant in a file of its own", file=path))
 
 
-def _tiff_samples(path: Path) -> Pixels:
-    """The samples of a TIFF of more than 8 bits, which Pillow would cut to 8."""
+def _deep_tiff(file: Any, path: Path) -> Pixels | None:
+    """The samples of a TIFF of more than 8 bits, which Pillow would cut to 8 or not know; None for others.
+
+    Refuses the kinds whose samples the scikit-image of 2017 took for grey or RGB though they are not.
+    """
     import tifffile
 
-    samples = np.squeeze(tifffile.imread(path))
-    if samples.ndim == 3 and samples.shape[0] in (3, 4) and samples.shape[2] not in (3, 4):  # plane by plane
-        samples = samples.transpose(1, 2, 0)
-    if samples.ndim == 3 and samples.shape[2] == 2:
-        samples = samples[:, :, 0]
-    if samples.ndim not in (2, 3) or (samples.ndim == 3 and samples.shape[2] not in (3, 4)):
-        expected = "one grey or RGB image, with or without alpha"
-        raise DataError(Problem(f"the samples have the shape {samples.shape}", expected, file=path))
-    return _deep(samples[:, :, :3] if samples.ndim == 3 else samples, path)
+    file.seek(0)
+    with tifffile.TiffFile(file) as tiff:
+        _check_single(len(tiff.pages), path)
+        page: Any = tiff.pages[0]
+        if page.photometric not in (GREY, RGB):
+            found = f"a TIFF whose samples are neither grey nor RGB (PhotometricInterpretation {page.photometric:d})"
+            raise DataError(Problem(found, "grey or RGB", "convert it to PNG or JPEG", file=path))
+        # A side of one pixel is no missing axis: planes, depth, height, width, samples of a pixel.
+        samples = page.asarray(squeeze=False) if page.bitspersample > 8 else None
+    if samples is None:
+        return None
+    planes, depth, height, width, each = samples.shape
+    channels = planes * each
+    with Problems(DataError, path) as problems:
+        if depth != 1 or not (3 if page.photometric == RGB else 1) <= channels <= 4:
+            expected = "one grey or RGB image, with or without alpha"
+            problems.add(f"the samples have the shape {samples.shape}", expected=expected)
+        if samples.dtype != np.uint16 and samples.dtype.kind != "f":
+            expected = "8 or 16 bits without sign, or floating point"
+            problems.add(f"samples of {samples.dtype}", expected=expected, fix="save it so")
+    pixels = samples[:, 0].transpose(1, 2, 0, 3).reshape(height, width, channels)
+    return _deep(pixels[:, :, 0] if channels < 3 else pixels[:, :, :3], path)
