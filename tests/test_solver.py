@@ -224,6 +224,11 @@ def test_states_in_both_formats(tmp_path, name):
         ('base_lr: 1 lr_policy: "exp10" stepsize: 3', "the policy 'exp10'.*one of"),
         ('base_lr: 1 lr_policy: "stepearly"', "the policy 'stepearly'"),
         ('base_lr: 1 lr_policy: "step" gamma: 0.1', "no stepsize"),
+        ('base_lr: 1 lr_policy: "step" gamma: 0.1 stepsize: 0', "stepsize 0; expected 1 or more"),
+        ('base_lr: 1 lr_policy: "sigmoid" gamma: 0.1 stepsize: -3', "stepsize -3; expected 1 or more"),
+        ('base_lr: 1 lr_policy: "exp" gamma: -0.5', "gamma -0.5; expected 0 or more"),
+        ('base_lr: 1 lr_policy: "inv" gamma: 0.1', "no power .*Write power: 0, which Caffe takes"),
+        ('base_lr: 1 lr_policy: "fixed" type: "RMSProp" rms_decay: 1', "rms_decay 1; expected .*below 1"),
         ('base_lr: 1 lr_policy: "fixed" type: "AdaGrad" momentum: 0.9', "momentum 0.9 with AdaGrad"),
         ('base_lr: 1 lr_policy: "fixed" type: "Lion"', "the solver type 'Lion'"),
         ('base_lr: 1 lr_policy: "fixed" regularization_type: "L3"', "'L3'; expected L1 or L2"),
@@ -296,3 +301,45 @@ def test_a_net_of_which_nothing_learns(tmp_path, rule):
     run = run_statistics(tmp_path, "", f'type: "{rule}" clip_gradients: 1')
     assert run.iter == 1 and run.last_rate == 0.5
     assert port.params(run.net)["a"][0].detach().tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "fields, iteration, expected",
+    [
+        ({"lr_policy": "sigmoid", "gamma": 1, "stepsize": 5000}, 0, 0.0),  # exp overflows
+        ({"lr_policy": "sigmoid", "gamma": 1, "stepsize": 50}, 9000, 1.0),
+        ({"lr_policy": "exp", "gamma": 2}, 4000, np.inf),
+        ({"lr_policy": "poly", "power": 0.5, "max_iter": 10}, 11, np.nan),  # a root of a negative number
+        ({"lr_policy": "poly", "power": 2, "max_iter": 10}, 11, 0.01),
+        ({"lr_policy": "poly", "power": 2}, 0, np.nan),  # 0 / 0
+        ({"lr_policy": "inv", "gamma": -1, "power": 1}, 1, np.inf),
+        ({"lr_policy": "inv", "gamma": -1, "power": 0.5}, 3, np.nan),
+        ({"lr_policy": "exp10", "stepsize": 1}, 4000, 0.0),
+    ],
+)
+def test_rates_are_those_of_c_at_the_ends_of_the_range(fields, iteration, expected):
+    param = message_class("SolverParameter", "srn")(base_lr=1, **fields)
+    assert rate(param, iteration) == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_rate_that_is_no_number_is_refused(tmp_path):
+    solver = quadratic(tmp_path, 'base_lr: 1 lr_policy: "poly" power: 0.5 max_iter: 2')
+    x = {"x": np.full((1, 1), 1, np.float32)}
+    for _ in range(3):
+        solver.step(x)
+    kept = port.params(solver.net)["w"][0].item()
+    with pytest.raises(UsageError, match=r"lr_policy.*rate of iteration 3 is nan.*max_iter 2"):
+        solver.step(x)
+    assert solver.iter == 3 and port.params(solver.net)["w"][0].item() == kept
+
+
+def test_rates_to_come_go_on_from_the_counter(tmp_path):
+    text = 'base_lr: 1 lr_policy: "multistep" gamma: 0.5 stepvalue: 2 stepvalue: 3 stepvalue: 9'
+    solver = quadratic(tmp_path, text)
+    solver.iter, solver.current_step = 5, 0  # a state of another policy's, as Caffe restores it
+    expected = [0.5, 0.25, 0.25, 0.25, 0.125]
+    assert [solver.rate(i) for i in range(5, 10)] == expected
+    assert solver.rate(2) == 0.5 and solver.rate(0) == 1  # of what is past, as if from the start
+    for value in expected:
+        solver.step({"x": np.full((1, 1), 1, np.float32)})
+        assert solver.last_rate == value

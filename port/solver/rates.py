@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from prototxt_gen.errors import Problems
 
 POLICIES = ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid", "exp10")
@@ -28,29 +30,40 @@ def check_policy(param: Any, dialect: str, problems: Problems) -> None:
         return
     for name in NEEDED.get(param.lr_policy, ()):
         if not param.HasField(name):
-            problems.add(f"no {name} for the policy '{param.lr_policy}'", expected="a value", field=name)
-    if param.lr_policy in ("step", "exp10") and param.HasField("stepsize") and param.stepsize <= 0:
+            fix = f"write {name}: 0, which Caffe takes without a word" if name in ("gamma", "power") else ""
+            problems.add(f"no {name} for the policy '{param.lr_policy}'", expected="a value", fix=fix, field=name)
+    # The fork checks none of these: stepsize 0 crashes it, a sigmoid's may be anything, and so may gamma.
+    dividing = ("step", "exp10") if dialect == "srn" else ("step", "sigmoid")
+    if param.lr_policy in dividing and param.HasField("stepsize") and param.stepsize <= 0:
         problems.add(f"stepsize {param.stepsize}", expected="1 or more", field="stepsize")
+    if dialect == "bvlc" and "gamma" in NEEDED.get(param.lr_policy, ()) and param.gamma < 0:
+        problems.add(f"gamma {param.gamma:g}", expected="0 or more", field="gamma")
 
 
 def rate(param: Any, iteration: int, current_step: int = 0) -> float:
     """The learning rate of an iteration (completed updates); `current_step` is multistep's counter."""
     base, gamma, policy = param.base_lr, param.gamma, param.lr_policy
     if policy == "step":
-        return base * gamma ** (iteration // param.stepsize)
+        return base * _power(gamma, iteration // param.stepsize)
     if policy == "exp":
-        return base * gamma**iteration
+        return base * _power(gamma, iteration)
     if policy == "inv":
-        return base * (1 + gamma * iteration) ** -param.power
+        return base * _power(1 + gamma * iteration, -param.power)
     if policy == "multistep":
-        return base * gamma**current_step
+        return base * _power(gamma, current_step)
     if policy == "poly":
-        return base * (1 - iteration / param.max_iter) ** param.power
+        return base * _power(1 - iteration / param.max_iter, param.power) if param.max_iter else math.nan
     if policy == "sigmoid":
-        return base / (1 + math.exp(-gamma * (iteration - param.stepsize)))
+        return base / (1 + _power(math.e, -gamma * (iteration - param.stepsize)))
     if policy == "exp10":
-        return base * 10 ** (-iteration / param.stepsize)
+        return base * _power(10, -iteration / param.stepsize)
     return base
+
+
+def _power(base: float, exponent: float) -> float:
+    """C's pow: infinite or no number where Python raises or turns to complex numbers."""
+    with np.errstate(all="ignore"):
+        return float(np.float64(base) ** np.float64(exponent))
 
 
 def step_counter(param: Any, iteration: int, current_step: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import compress
 from pathlib import Path
@@ -60,6 +61,9 @@ class Solver:
                 problems.add(f"the solver type '{self.type}'", expected="one of: " + ", ".join(known), field="type")
             if self.type in NO_MOMENTUM and param.momentum:
                 problems.add(f"momentum {param.momentum:g} with {self.type}", expected="none", field="momentum")
+            if self.type == "RMSProp" and not 0 <= param.rms_decay < 1:
+                found, expected = f"rms_decay {param.rms_decay:g}", "0 or more, and below 1"
+                problems.add(found, expected=expected, field="rms_decay")
             if param.iter_size < 1:
                 problems.add(f"iter_size {param.iter_size}", expected="1 or more", field="iter_size")
             if param.regularization_type not in ("L1", "L2"):
@@ -71,9 +75,9 @@ class Solver:
         if self.fixed_rate is not None:
             return self.fixed_rate
         iteration = self.iter if iteration is None else iteration
-        step = self.current_step if iteration == self.iter else 0
+        first, step = (self.iter, self.current_step) if iteration >= self.iter else (0, 0)
         if self.param.lr_policy == "multistep":
-            for i in range(self.iter if step else 0, iteration + 1):
+            for i in range(first, iteration + 1):
                 step = step_counter(self.param, i, step)
         return rate(self.param, iteration, step)
 
@@ -120,9 +124,7 @@ class Solver:
         The gradients are used up.
         """
         param = self.param
-        self.current_step = step_counter(param, self.iter, self.current_step)
-        fixed = self.fixed_rate
-        self.last_rate = rate(param, self.iter, self.current_step) if fixed is None else fixed
+        self._set_rate()
         for item in self.learned:
             item.gather()
         if self.exchange:
@@ -135,6 +137,15 @@ class Solver:
                 torch._foreach_div_(grads, float(param.iter_size))
             self.update(learned, grads, [self.last_rate * item.lr_mult for item in learned])
         self.iter += 1
+
+    def _set_rate(self) -> None:
+        """Choose the rate of this update; raises UsageError for one that would leave no weight a number."""
+        param, fixed = self.param, self.fixed_rate
+        self.current_step = step_counter(param, self.iter, self.current_step)
+        self.last_rate = rate(param, self.iter, self.current_step) if fixed is None else fixed
+        if not math.isfinite(self.last_rate):
+            found = f"the rate of iteration {self.iter} is {self.last_rate:g} with max_iter {param.max_iter}"
+            raise UsageError(Problem(found, "a number", field="lr_policy", file=self.file))
 
     def _find_moving(self) -> list[int]:
         """The blobs that an update can change; a frozen one without momentum never moves, nor does its history."""
