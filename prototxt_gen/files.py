@@ -41,10 +41,10 @@ def read_head(path: str | Path, error: type[CaffeError] = CaffeError, size: int 
 
 
 def read_text(path: str | Path, error: type[CaffeError] = CaffeError) -> str:
-    """The text (UTF-8) of a file; raises `error` for a missing or binary file."""
+    """The text (UTF-8, without a byte order mark) of a file; raises `error` for a missing or binary file."""
     data = read_bytes(path, error)
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as cause:
         found = f"byte {cause.start} is not UTF-8 text"
         raise error(Problem(found, "a text file", "is this a binary file?", file=path)) from None

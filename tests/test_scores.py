@@ -61,7 +61,15 @@ def test_written_scores_are_read_back_to_six_decimals(tmp_path):
         ("1e999 2\n", ["file.txt:1: column 1 is '1e999'"]),
         ("1 2\n1 two\n", ["file.txt:2: column 2 is 'two'"]),
         ("1 0x1f\n", ["file.txt:1: column 2 is '0x1f'"]),
-        ("1,2\n3,4\n", ["file.txt:1: column 1 is '1,2'", "file.txt:2: column 1 is '3,4'"]),
+        ("1,2\n3 4\n", ["file.txt:2: 1 columns; expected 2, as in line 1"]),
+        ("1,2\n3,\n", ["file.txt:2: column 2 is ''; expected a finite number"]),
+        ("1,,2\n3,,4\n", ["file.txt:1: column 2 is ''", "file.txt:2: column 2 is ''"]),
+        ("a,b\n3,4\n5,6,7\n", ["file.txt:3: 3 columns; expected 2, as in line 2"]),
+        ("a,b\n3,4\n\n5,6\n", ["file.txt:3: 0 columns"]),
+        ("a,1\n3,4\n", ["file.txt:1: column 1 is 'a'"]),
+        ("a,b\n", ["file.txt: the file is empty"]),
+        ("a b\n3 4\n", ["file.txt:1: column 1 is 'a'", "file.txt:1: column 2 is 'b'"]),
+        ("x" * 99 + "\n", [f"file.txt:1: column 1 is '{'x' * 40}...'; expected a finite number"]),
         ("1 2\n\n3 4\n", ["file.txt:2: 0 columns; expected 2, as in line 1"]),
         ("\n3 4\n", ["file.txt:1: 0 columns; expected 2, as in line 2"]),
         ("", ["file.txt: the file is empty"]),
@@ -76,6 +84,13 @@ def test_damaged_scores_are_refused_with_file_and_line(text_file, text, messages
     problems = [str(problem) for problem in caught.value.problems]
     assert len(problems) == len(messages)
     assert all(message in problem for message, problem in zip(messages, problems, strict=True))
+
+
+@pytest.mark.parametrize(
+    "text", ["1.5,-2\n3,4e0\n", "1.5; -2\r\n3 ;4\r\n", "cat, dog\n1.5,-2\n3,4\n", "\ufeff1.5 -2\n3 4\n"]
+)
+def test_commas_titles_and_what_windows_adds(text_file, text):
+    assert read_scores(text_file(text)).tolist() == [[1.5, -2], [3, 4]]
 
 
 def test_a_wanted_number_of_classes_is_checked_in_every_line(text_file):
@@ -115,6 +130,8 @@ def test_missing_file_is_named(tmp_path):
 
 def test_scores_and_labels_must_be_of_the_same_images():
     match(np.zeros((3, 2)), np.zeros((3, 2)))
+    with pytest.raises(DataError, match=r"s.txt: one of them lies on its side. Transpose it"):
+        match(np.zeros((2, 3)), np.zeros((3, 2)), "s.txt", "l.txt")
     with pytest.raises(DataError, match=r"s.txt: 2 rows .images., fewer than the 3 of l.txt"):
         match(np.zeros((2, 2)), np.zeros((3, 2)), "s.txt", "l.txt")
     with pytest.raises(DataError) as caught:

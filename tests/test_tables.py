@@ -82,6 +82,24 @@ def test_labels_of_another_protocol_are_refused(data, capsys):
 INDEX = [3, 1, 61, 17, 20, 44, 45, 46, 47, 5]  # from 1, in no order
 
 
+def test_scores_and_labels_of_other_files_give_the_same(data, capsys):
+    scores, labels = arrays()
+    np.savez("both.npz", scores=scores, labels=labels)
+    np.savetxt("scores.csv", scores, delimiter=",", header="a,b,c,d,e", comments="")
+    text = printed(capsys, 2, *FILES)["figures"]
+    assert printed(capsys, 2, "--scores", "both.npz", "--labels", "both.npz")["figures"] == text
+    assert printed(capsys, 2, "--scores", "scores.csv", "--labels", "both.npz")["figures"] == text
+
+
+def test_probabilities_are_noticed(data, capsys):
+    scores, _ = arrays()
+    assert not any("probabilities" in note for note in printed(capsys, 2, *FILES)["notes"])
+    np.save("p.npy", 1 / (1 + np.exp(-scores)))
+    found = printed(capsys, 2, "--scores", "p.npy", "--labels", "labels.txt")
+    assert any("as probabilities do; they are taken for logits" in note for note in found["notes"])
+    assert found["figures"]["R-C"]["ours"] == pytest.approx(100)
+
+
 @pytest.mark.parametrize("version", ["v5 row", "v5 column", "v7.3"])
 def test_the_index_of_nus_wide_selects_the_rows(data, capsys, version):
     if version == "v7.3":

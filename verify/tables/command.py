@@ -119,8 +119,8 @@ def arguments(table: PublishedTable) -> ArgumentParser:
     command = parser(f"python {script}", about, EXAMPLES.format(script=script, key=table.key))
     values = "1, -1 or 0 (unspecified)" if table.protocol == "wider" else "0 or 1"
     add = command.add_argument
-    add("--scores", type=Path, metavar="FILE", help="logits, one image per line")
-    add("--labels", type=Path, metavar="FILE", help=f"labels {values}, one image per line")
+    add("--scores", type=Path, metavar="FILE", help="logits, one image per line: text, .npy, .npz, .mat or .h5")
+    add("--labels", type=Path, metavar="FILE", help=f"labels {values}, one image per line; likewise")
     if table.number == 1:
         add("--index", type=Path, metavar="FILE", help="nus_test_accessible.mat: the images that count")
     add("--prototxt", type=Path, metavar="FILE", help="test net that computes the scores")

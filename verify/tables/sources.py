@@ -66,7 +66,7 @@ def scores_and_labels(scores_file: Path, labels_file: Path, protocol: str) -> Pr
     """The same without a table; raises DataError with the problems of both files."""
     scores, labels = collect(lambda: read_scores(scores_file), lambda: read_labels(labels_file, protocol=protocol))
     match(scores, labels, scores_file, labels_file)
-    return Predictions(scores, labels, str(scores_file))
+    return Predictions(scores, labels, str(scores_file), _remarks(scores))
 
 
 def from_net(table: PublishedTable, files: NetFiles, index: Path | None = None) -> Predictions:
@@ -100,7 +100,8 @@ def from_net(table: PublishedTable, files: NetFiles, index: Path | None = None) 
     if files.scores_out:
         write_scores(files.scores_out, scores)
     # Six decimals, as in the authors' files: the figures are those that the written scores give.
-    return Predictions(np.round(scores.astype(np.float64), 6), labels, str(files.caffemodel)).at(index)
+    rounded = np.round(scores.astype(np.float64), 6)
+    return Predictions(rounded, labels, str(files.caffemodel), _remarks(rounded)).at(index)
 
 
 def needed(table: PublishedTable) -> str:
@@ -120,6 +121,13 @@ def collect(*readers: Callable[[], Any]) -> list[Any]:
     if problems:
         raise DataError(problems)
     return results
+
+
+def _remarks(scores: NDArray[Any]) -> tuple[str, ...]:
+    """What is odd about logits, though it may be meant."""
+    if scores.min() < 0 or scores.max() > 1:
+        return ()
+    return ("all scores lie from 0 to 1, as probabilities do; they are taken for logits, so no p is below 0.5",)
 
 
 def _selected(index: Path, images: int) -> NDArray[np.int64]:
