@@ -135,6 +135,7 @@ def test_nothing_appears_unless_all_is_well(images: Path, capsys):
     assert sorted(path.name for path in images.iterdir()) == before
 
 
+@pytest.mark.filterwarnings("error")
 def test_lists_and_labels_that_do_not_fit(images: Path):
     def message(**options) -> str:
         with pytest.raises((DataError, UsageError)) as error:
@@ -152,6 +153,8 @@ def test_lists_and_labels_that_do_not_fit(images: Path):
     labels.write_text("1 0\n-1 0\n1 300\n0.5 1\n1 1\n")
     text = message(labels=labels, label_type="uint8")
     assert all(f"labels.txt:{line}: " in text for line in (2, 3, 4)) and "store labels as floats" in text.lower()
+    labels.write_text("1 0\n1 1e39\n1 0\n1 0\n1 0\n")
+    assert ":2: '1 1e39'; expected finite numbers" in message(labels=labels)
     labels.write_text("")
     assert "the file is empty" in message(labels=labels)
     assert "encoded 'gif'" in message(encoded="gif")
@@ -161,6 +164,48 @@ def test_lists_and_labels_that_do_not_fit(images: Path):
     (images / deep / ("z" * 120)).write_bytes((images / "img0.png").read_bytes())
     (images / "list.txt").write_text(f"img0.png 1\n{deep / ('z' * 120)} 2\n")
     assert "list.txt:2: a key of 531 bytes; expected a key of at most 511" in message()
+
+
+def test_options_that_do_not_go_together(images: Path, capsys):
+    before = sorted(images.iterdir())
+    where = ("--images", images / "list.txt", "--root", images, "--output", images / "db")
+    vectors = ("--labels", images / "labels.txt")
+    for words, message in (
+        ((*vectors, "--label-output", images / "db"), "two databases side by side"),
+        ((*vectors, "--label-output", images / "db" / "labels"), "two databases side by side"),
+        ((*vectors, "--label-output", images), "two databases side by side"),
+        (("--label-output", images / "other"), "a label database without labels"),
+        (("--label-type", "uint8"), "--label-type without labels"),
+        (("--resize", "40000x50000"), "at most 2,147,418,112 bytes"),
+        (("--encoded", "--resize", "2x65501"), "list.txt:1: field 'img0.png'"),  # the longest side of a JPEG: 65500
+    ):
+        assert port("lmdb", "create", *where, *words) == command.BAD_INPUT
+        assert message in capsys.readouterr().err
+        assert sorted(images.iterdir()) == before
+
+
+def test_paths_of_the_whole_disk(images: Path):
+    (images / "list.txt").write_text(f"{images}/img0.png 1\n{images}/img3.png 2\n")
+    assert port("lmdb", "create", "--images", images / "list.txt", "--output", images / "db") == command.OK
+    assert list(records(images / "db")) == [
+        f"00000000_{images}/img0.png".encode(),
+        f"00000001_{images}/img3.png".encode(),
+    ]
+    # Given a root, it is glued before them, as the authors' tool does.
+    assert (
+        port("lmdb", "create", "--images", images / "list.txt", "--root", "/", "--output", images / "two") == command.OK
+    )
+    with pytest.raises(DataError, match="there is no image"):
+        create(images / "list.txt", images, images / "three")
+
+
+def test_kept_files_are_told_as_they_are(images: Path):
+    grey = cv2.imread(str(images / "img1.png"), cv2.IMREAD_GRAYSCALE)
+    cv2.imwrite(str(images / "img1.png"), grey)
+    cv2.imwrite(str(images / "img2.png"), grey.astype(np.uint16) * 256)
+    text = str(create(images / "list.txt", images, images / "db", encoded=""))
+    assert "3x9x13 (3), 1x9x13 (1), 1x9x13 of uint16 (1)" in text and "needs force_color" in text
+    assert "force_color" not in str(create(images / "list.txt", images, images / "two", encoded="png"))
 
 
 def test_an_existing_database_is_left_alone(images: Path, capsys):

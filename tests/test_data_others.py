@@ -68,6 +68,7 @@ def test_hdf5_errors_are_all_told(tmp_path: Path):
         file["label"] = np.ones(5)
     with h5py.File(tmp_path / "3.h5", "w") as file:
         file["image"] = np.ones((4, 2, 4))
+        file["data/inner"] = np.ones((4, 2, 4))  # a group is no dataset
     with pytest.raises(DataError) as error:
         open_data(hdf5_layer("batch_size: 1"), root=tmp_path)
     text = str(error.value)
@@ -77,6 +78,8 @@ def test_hdf5_errors_are_all_told(tmp_path: Path):
     layer.transform_param.scale = 2
     with pytest.raises(DataError, match="HDF5Data transforms nothing"):
         open_data(layer, root=tmp_path)
+    (tmp_path / "files.txt").write_bytes(b"\xef\xbb\xbf0.h5\r\n")  # with a byte order mark
+    assert labels(open_data(hdf5_layer("batch_size: 1"), root=tmp_path), 1) == [[0]]
     (tmp_path / "files.txt").write_text("4.h5 5.h5")
     with pytest.raises(DataError, match=r"(?s)no file .*4.h5.*no file .*5.h5"):
         open_data(hdf5_layer("batch_size: 1"), root=tmp_path)

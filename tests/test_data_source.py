@@ -48,6 +48,51 @@ def test_all_bad_lines_of_a_list_are_named(tmp_path: Path):
         open_data(image_data("batch_size: 1"), root=tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("dialect", ["bvlc", "srn"])
+def test_lists_from_other_systems(tmp_path: Path, dialect: str):
+    write_images(tmp_path, 3)
+    # A line separator and a no-break space are no white space to Caffe.
+    names = ["img0.png", "a\u2028b.png", "c\u00a0d.png"]
+    for i in (1, 2):
+        (tmp_path / f"img{i}.png").rename(tmp_path / names[i])
+    text = "".join(f"{name} {i}\r\n\r\n" for i, name in enumerate(names))
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())  # with a byte order mark
+    assert labels(open_data(image_data("batch_size: 3", dialect), dialect=dialect, root=tmp_path), 1) == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize("dialect", ["bvlc", "srn"])
+def test_labels_that_are_no_int_are_refused(tmp_path: Path, dialect: str):
+    write_images(tmp_path, 1)
+    (tmp_path / "list.txt").write_text("img0.png 2147483647\nimg0.png 2147483648\nimg0.png \u0663\n")
+    with pytest.raises(DataError) as error:
+        open_data(image_data("batch_size: 1", dialect), dialect=dialect, root=tmp_path)
+    first, second = map(str, error.value.problems)
+    assert "list.txt:2: layer 'd': the label 2,147,483,648; expected -2,147,483,648 to 2,147,483,647" in first
+    assert "list.txt:3" in second and "a path and an integer" in second
+    # Thousands of digits are more than Python makes an integer of.
+    (tmp_path / "list.txt").write_text("img0.png " + "9" * 5000)
+    with pytest.raises(DataError, match=r"list.txt:1.*expected a path and an integer"):
+        open_data(image_data("batch_size: 1", dialect), dialect=dialect, root=tmp_path)
+
+
+def test_paths_that_are_not_there_come_with_the_way_out(tmp_path: Path):
+    write_images(tmp_path, 1)
+
+    def message(text: str, fields: str = "", dialect: str = "bvlc") -> str:
+        (tmp_path / "list.txt").write_text(text)
+        with pytest.raises(DataError) as error:
+            open_data(image_data(f"batch_size: 1 {fields}", dialect), dialect=dialect, root=tmp_path)
+        return str(error.value)
+
+    for dialect in ("bvlc", "srn"):
+        assert "one integer; label vectors are read from a second database" in message("img0.png 1 0 1", "", dialect)
+        glued = message("img0.png 1", f'root_folder: "{tmp_path}"', dialect)
+        assert f"'{tmp_path}img0.png'. Let root_folder end in a slash, '{tmp_path}/'" in glued
+    assert "'img0.png '. The line has a space too many" in message("img0.png  1").replace(f"{tmp_path}/", "")
+    assert "Check the path, and root_folder" in message("other.png 1")
+    assert "there is no image" in message("x" * 300 + " 1")  # longer than a disk's names can be
+
+
 def test_root_folder_is_glued_before_the_path(images: Path):
     (images / "list.txt").rename(images.parent / "list.txt")
     layer = image_data(f'batch_size: 2 root_folder: "{images}/im"')
@@ -82,6 +127,11 @@ def test_images_of_other_sizes_need_a_crop_or_single_batches(images: Path):
     for fields, transform in (("", "crop_size: 5"), ("new_height: 5 new_width: 5", "")):
         source = open_data(image_data(f"batch_size: 2 {fields}", transform=transform), root=images)
         assert take(source, 1)[0]["data"].shape == (2, 3, 5, 5)
+    huge = image_data("batch_size: 1 new_height: 1000000000 new_width: 1000000001")
+    with pytest.raises(
+        DataError, match=r"list.txt:1: layer 'd'.*img0.png: OpenCV cannot resize it to 1,000,000,000x1,"
+    ):
+        take(open_data(huge, root=images), 1)
     with pytest.raises(DataError, match="new_height 5, new_width 0; expected both, or neither"):
         open_data(image_data("new_height: 5"), root=images)
 

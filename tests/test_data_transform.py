@@ -222,6 +222,9 @@ def test_original_image_is_for_images_only():
         ("force_color: true force_gray: true", "both force_color and force_gray"),
         ("original_image: true", "original_image without crop_size"),
         ("multi_scale: true crop_size: 3 max_distort: -1", "no crop size is left"),
+        ("multi_scale: true crop_size: 3 scale_ratios: 1 scale_ratios: nan", "'scale_ratios': 1 nan; expected shares"),
+        ("multi_scale: true crop_size: 3 scale_ratios: -inf", "'scale_ratios': -inf; expected shares"),
+        ("multi_scale: true crop_size: 3 scale_ratios: 1e38", "'scale_ratios': 1e\\+38; expected shares"),
     ],
 )
 def test_settings_that_do_not_go_together(fields: str, message: str):
@@ -253,5 +256,5 @@ def test_mean_images_that_do_not_fit(tmp_path: Path):
     transformer = Transformer(transform_param('mean_file: "m" crop_size: 8 original_image: true'), "TRAIN", tmp_path)
     with pytest.raises(DataError, match="reaches beyond the mean image"):
         transformer.apply(picture(9, 11), Window(5, 5, 3, 3), False)
-    with pytest.raises(WeightsError, match="nowhere"):
+    with pytest.raises(WeightsError, match="nowhere: field 'mean_file': cannot read"):
         Transformer(transform_param('mean_file: "nowhere"'), root=tmp_path)

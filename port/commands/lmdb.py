@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prototxt_gen import command
+from prototxt_gen.errors import UsageError
 
 EXAMPLES = """  python -m port lmdb create --images train.txt --root images --output train_lmdb \\
       --resize 256x256 --encoded --labels train_labels.txt
@@ -29,7 +30,7 @@ def add(verbs: Any) -> None:
         "order. Without --labels the integers of the list are the labels.",
     )
     create.add_argument("--images", required=True, type=Path, metavar="LIST", help="lines: a path, a space, an integer")
-    create.add_argument("--root", type=Path, default=Path("."), metavar="DIR", help="the folder of the paths")
+    create.add_argument("--root", type=Path, metavar="DIR", help="the folder of the paths (default: they stand as is)")
     create.add_argument("--output", required=True, type=Path, metavar="DB", help="the image database, a new folder")
     create.add_argument("--resize", type=_size, metavar="HxW", help="resize every image, height x width")
     create.add_argument(
@@ -43,7 +44,7 @@ def add(verbs: Any) -> None:
     create.add_argument("--grey", action="store_true", help="one channel")
     create.add_argument("--labels", type=Path, metavar="FILE", help="a row of numbers for each image")
     create.add_argument("--label-output", type=Path, metavar="DB", help="the label database (default: DB_labels)")
-    create.add_argument("--label-type", choices=["float", "uint8"], default="float", help="default: float")
+    create.add_argument("--label-type", choices=["float", "uint8"], help="how labels are stored (default: float)")
     create.add_argument("--shuffle", type=_seed, metavar="SEED", help="shuffle the list, images and labels alike")
     inspect = actions.add_parser(
         "inspect",
@@ -66,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
         return command.CHECK_FAILED if wrong else command.OK
     from ..data.creation import create
 
+    if args.label_type and not args.labels:
+        raise UsageError("--label-type without labels; give their file with --labels")
     made = create(
         args.images,
         args.root,
@@ -75,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         grey=args.grey,
         labels=args.labels,
         label_output=args.label_output,
-        label_type=args.label_type,
+        label_type=args.label_type or "float",
         shuffle=args.shuffle,
         progress=True,
     )

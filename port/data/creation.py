@@ -20,12 +20,13 @@ from prototxt_gen.machine import cores
 
 from ..layers import show
 from .database import LONGEST_KEY, new_database
-from .datum import decode, encoded_datum, image_datum, label_datum
+from .datum import decode, encode, encoded_datum, image_datum, label_datum, stored_pixels
 from .lists import Entry, read_list, shorten
 from .paths import listed, located
 from .transform import resize
 
 ENCODINGS = ("jpg", "png")
+LARGEST = 2**31 - 2**16  # bytes of pixels in a Datum: protobuf takes messages of less than 2 GiB
 _CHUNK = 128  # images decoded side by side, and written in one transaction
 
 
@@ -43,6 +44,8 @@ class Created:
         shapes = ", ".join(f"{shape} ({count:,})" for shape, count in self.shapes.most_common(5))
         more = f" and {len(self.shapes) - 5} other sizes" if len(self.shapes) > 5 else ""
         lines = [f"{self.images}: {self.count:,} images, {shapes}{more}"]
+        if len({shape.partition("x")[0] for shape in self.shapes}) > 1:
+            lines.append("the files differ in channels: the Data layer needs force_color (or force_gray)")
         if self.labels:
             lines.append(f"{self.labels}: {self.count:,} rows of labels, {self.classes} classes")
         return "\n".join(lines)
@@ -60,20 +63,26 @@ class _Form:
         """The shape of an image in words, and its Datum; raises DataError."""
         with listed(entry.path):
             data = read_bytes(entry.path, DataError)
+            if self.encoded == "" and not self.size and not self.grey:
+                pixels = stored_pixels(data)
+                return _shape(pixels), encoded_datum(data, entry.label)
             pixels = decode(data, cv2.IMREAD_GRAYSCALE if self.grey else cv2.IMREAD_COLOR)
-        if self.size:
-            pixels = resize(pixels, *self.size)
-        shape = show((pixels.shape[2], *pixels.shape[:2]))
-        if self.encoded is None:
-            return shape, image_datum(pixels, entry.label)
-        if self.encoded or self.size or self.grey:
-            data = cv2.imencode(f".{self.encoded or ENCODINGS[0]}", pixels)[1].tobytes()
-        return shape, encoded_datum(data, entry.label)
+            if self.size:
+                pixels = resize(pixels, *self.size)
+            if self.encoded is None:
+                return _shape(pixels), image_datum(pixels, entry.label)
+            return _shape(pixels), encoded_datum(encode(pixels, self.encoded or ENCODINGS[0]), entry.label)
+
+
+def _shape(pixels: np.ndarray) -> str:
+    """Channels, height and width in words, and the type where it is an unusual one."""
+    shape = show((pixels.shape[2], *pixels.shape[:2]))
+    return shape if pixels.dtype == np.uint8 else f"{shape} of {pixels.dtype}"
 
 
 def create(
     images: str | Path,
-    root: str | Path,
+    root: str | Path | None,
     output: str | Path,
     *,
     size: tuple[int, int] | None = None,
@@ -85,8 +94,9 @@ def create(
     shuffle: int | None = None,
     progress: bool = False,
 ) -> Created:
-    """Write an LMDB of the images of a list (a path under `root`, a space, an integer), and one of their labels.
+    """Write an LMDB of the images of a list (a path, a space, an integer), and one of their labels.
 
+    `root`, with a slash, is glued before the paths; None: they stand as they are.
     Keys are the 8-digit index, "_" and the path, so that both are read in the order of the list, or of a
     shuffle with the seed `shuffle`. `size`: (height, width) to resize to. `encoded`: "" keeps the files' bytes
     (once resized: JPEG), "jpg" or "png" encodes anew, None stores pixels. `labels`: a file with a row of numbers
@@ -95,7 +105,9 @@ def create(
     """
     if encoded not in (None, "", *ENCODINGS) or label_type not in ("float", "uint8"):
         raise UsageError(f"encoded {encoded!r}, label type {label_type!r}; see create's description")
-    entries = read_list(images, ".", f"{root}/")
+    second = Path(label_output or f"{output}_labels")
+    _check_options(size, Path(output), second, labels, label_output)
+    entries = read_list(images, ".", "" if root is None else f"{root}/")
     rows = None if labels is None else read_label_rows(labels, label_type)
     if rows is not None and len(rows) != len(entries):
         found = f"{len(rows):,} rows for the {len(entries):,} images of {images}"
@@ -103,7 +115,6 @@ def create(
     _check_names(images, entries)
     turn = np.arange(len(entries)) if shuffle is None else np.random.default_rng(shuffle).permutation(len(entries))
     keys = [f"{place:08d}_{entries[i].name}".encode() for place, i in enumerate(turn)]
-    second = Path(label_output or f"{output}_labels")
     made = Created(Path(output), None if rows is None else second, len(entries))
     with ExitStack() as stack:
         image_writer = stack.enter_context(new_database(output))
@@ -131,7 +142,7 @@ def _datums(
         except DataError as error:
             return error
 
-    bar = tqdm(total=len(entries), unit="images", disable=not progress)
+    bar = tqdm(total=len(entries), unit="images", disable=None if progress else True)
     with bar, Problems(DataError, source) as problems, ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(entries), _CHUNK):
             results = list(pool.map(datum, entries[start : start + _CHUNK]))
@@ -141,6 +152,21 @@ def _datums(
         shorten(problems, "images")
 
 
+def _check_options(size: Any, output: Path, second: Path, labels: Any, label_output: Any) -> None:
+    """Raise UsageError for options that do not go together."""
+    if size and 3 * size[0] * size[1] > LARGEST:
+        found = f"{size[0]:,}x{size[1]:,} (height x width)"
+        raise UsageError(Problem(found, f"images of at most {LARGEST:,} bytes, what a Datum holds", field="resize"))
+    if labels is None:
+        if label_output is not None:
+            raise UsageError(Problem("a label database without labels", fix="give the file of the labels too"))
+        return
+    first, other = output.resolve(), second.resolve()
+    if first == other or first in other.parents or other in first.parents:
+        found = f"{output} for images and {second} for labels"
+        raise UsageError(Problem(found, "two databases side by side", "choose another name for one"))
+
+
 def read_label_rows(path: str | Path, kind: str = "float") -> np.ndarray:
     """The rows of a label file, (images, classes), float32 or uint8; raises DataError naming all bad lines."""
     lines = read_text(path, DataError).rstrip().splitlines()
@@ -148,7 +174,8 @@ def read_label_rows(path: str | Path, kind: str = "float") -> np.ndarray:
     with Problems(DataError, path) as problems:
         for number, line in enumerate(lines, start=1):
             try:
-                row = np.array(line.split(), np.float32)
+                with np.errstate(over="ignore"):  # infinity is refused below
+                    row = np.array(line.split(), np.float32)
             except ValueError:
                 problems.add(f"'{line[:80]}'", line=number, expected="numbers with spaces between them")
                 continue

@@ -46,17 +46,40 @@ def datum_values(datum: Any, color: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
 
 def decode(data: bytes, color: int) -> np.ndarray:
     """The pixels of an image file's bytes, uint8 (height, width, channels), BGR; raises DataError."""
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), color) if data else None
-    except cv2.error:
-        pixels = None
+    pixels = _decoded(data, color)
     if pixels is None:
         found = f"the image does not decode ({len(data):,} bytes)" if data else "the image is empty (0 bytes)"
         raise DataError(Problem(found, "a JPEG, PNG or other image OpenCV reads", "replace it or leave it out"))
     if pixels.dtype != np.uint8:
         found = f"the image has pixels of type {pixels.dtype}"
         raise DataError(Problem(found, "8 bits a channel", "convert it, or set force_color"))
-    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+    return pixels
+
+
+def stored_pixels(data: bytes) -> np.ndarray:
+    """The pixels of an image file as they are stored, of any type and number of channels; raises DataError."""
+    pixels = _decoded(data, cv2.IMREAD_UNCHANGED)
+    return decode(data, cv2.IMREAD_COLOR) if pixels is None else pixels
+
+
+def _decoded(data: bytes, color: int) -> np.ndarray | None:
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), color) if data else None
+    except cv2.error:
+        return None
+    return pixels[:, :, None] if pixels is not None and pixels.ndim == 2 else pixels
+
+
+def encode(pixels: np.ndarray, form: str) -> bytes:
+    """An image, uint8 (height, width, channels), BGR, as a file's bytes, `form` as in "jpg"; raises DataError."""
+    try:
+        done, data = cv2.imencode(f".{form}", pixels)
+    except cv2.error:
+        done = False
+    if not done:
+        found = f"OpenCV cannot write {pixels.shape[0]:,}x{pixels.shape[1]:,} pixels (height x width) as {form}"
+        raise DataError(Problem(found, fix="resize it, or choose another form"))
+    return data.tobytes()
 
 
 def image_datum(pixels: np.ndarray, label: int = 0) -> bytes:

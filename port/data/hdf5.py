@@ -42,7 +42,7 @@ class Hdf5Reader:
             with h5py.File(path, "r") as file:
                 sets = {top: file[top] for top in self.tops if isinstance(file.get(top), h5py.Dataset)}
                 found = {top: (item.shape, item.dtype) for top, item in sets.items()}
-                there = ", ".join(sorted(file)) or "nothing"
+                there = ", ".join(name for name in sorted(file) if isinstance(file.get(name), h5py.Dataset))
         except OSError as cause:
             problems.add(f"cannot be read: {cause}", file=path, expected="an HDF5 file", fix=_DAMAGED)
             return shapes
@@ -50,7 +50,7 @@ class Hdf5Reader:
         for top in self.tops:
             if top not in found:
                 fix = "name the tops after the datasets"
-                problems.add(f"there is no dataset '{top}', but {there}", file=path, field=top, fix=fix)
+                problems.add(f"there is no dataset '{top}', but {there or 'none'}", file=path, field=top, fix=fix)
             elif not found[top][0]:
                 problems.add("a dataset without axes", file=path, field=top, expected="one row per item")
             elif found[top][1].kind not in self.kinds:

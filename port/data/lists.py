@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +15,17 @@ from .paths import Root, find
 
 MOST_LISTED = 20
 
-_INTEGER = re.compile(r"[+-]?\d+")
+# Caffe knows these as white space; a path may hold any other, such as a no-break space.
+WHITE = " \t\n\v\f\r"
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_LINE_END = re.compile(r"\r\n|\n|\r")
+_LABELS = range(-(2**31), 2**31)  # Caffe's int
+
+_SEVERAL = (
+    "a list gives an image one integer; label vectors are read from a second database "
+    "(`python -m port lmdb create --labels`) or by HDF5Data"
+)
 
 
 @dataclass(frozen=True)
@@ -42,22 +53,41 @@ def read_list(
     """
     entries = []
     with Problems(DataError, source) as problems:
-        for number, line in enumerate(read_text(source, DataError).splitlines(), start=1):
-            if not line.strip():
+        for number, line in enumerate(_LINE_END.split(read_text(source, DataError)), start=1):
+            if not line.strip(WHITE):
                 continue
-            parts = line.split() if dialect == "srn" else line.rstrip().rsplit(" ", numbers)
-            if len(parts) != numbers + 1 or not all(map(_INTEGER.fullmatch, parts[1:])) or not parts[0].strip():
-                problems.add(f"'{line}'", line=number, expected=_expected(numbers, dialect))
+            parts = _words(line) if dialect == "srn" else line.rstrip(WHITE).rsplit(" ", numbers)
+            integers = all(map(_INTEGER.fullmatch, parts[1:]))
+            if len(parts) != numbers + 1 or not integers or not parts[0].strip(WHITE):
+                fix = _SEVERAL if numbers == 1 and len(parts) > 2 and integers else ""
+                problems.add(f"'{line[:200]}'", line=number, expected=_expected(numbers, dialect), fix=fix)
                 continue
-            path = find(folder + parts[0], root)
-            if not (path.is_file() if files else path.is_dir()):
-                fix = "check the path, and root_folder or the folder it is relative to"
-                problems.add(f"there is no {'image' if files else 'folder'} {path}", line=number, fix=fix)
-            entries.append(Entry(parts[0], path, tuple(map(int, parts[1:])), number))
+            entries.append(Entry(parts[0], find(folder + parts[0], root), tuple(map(int, parts[1:])), number))
+        kind, there = ("image", os.path.isfile) if files else ("folder", os.path.isdir)
+        for entry in entries:
+            if not there(entry.path):
+                found = f"there is no {kind} '{entry.path}'"[:600]
+                problems.add(found, line=entry.line, fix=_way_out(entry, root, folder))
+            if entry.label not in _LABELS:
+                expected = f"{_LABELS[0]:,} to {_LABELS[-1]:,}"
+                problems.add(f"the label {entry.label:,}", line=entry.line, expected=expected)
+        problems.found.sort(key=lambda problem: problem.line)
         shorten(problems)
         if not entries and not problems.found:
             problems.add("the list is empty", expected=_expected(numbers, dialect) + " on each line")
     return entries
+
+
+def _way_out(entry: Entry, root: Root, folder: str) -> str:
+    """What to do about a path that is not there."""
+    if folder and not folder.endswith("/") and os.path.exists(find(f"{folder}/{entry.name}", root)):
+        return f"let root_folder end in a slash, '{folder}/': it is glued before the path as it is"
+    if os.path.isfile(find(folder + entry.name.strip(WHITE), root)):
+        return "the line has a space too many: leave one, before the integer"
+    name = re.sub(r"( +[+-]?[0-9]+)+ *$", "", entry.name)
+    if name != entry.name and os.path.isfile(find(folder + name, root)):
+        return _SEVERAL
+    return "check the path, and root_folder or the folder it is relative to"
 
 
 def shorten(problems: Problems, unit: str = "lines") -> None:
@@ -73,7 +103,7 @@ def _expected(numbers: int, dialect: str) -> str:
 
 def read_words(source: str | Path, root: Root) -> list[Path]:
     """The files that a text names, separated by white space; raises DataError naming all that are not there."""
-    paths = [find(word, root) for word in read_text(source, DataError).split()]
+    paths = [find(word, root) for word in _words(read_text(source, DataError))]
     with Problems(DataError, source) as problems:
         for path in missing(paths):
             problems.add(f"there is no file {path}", fix="check the path, and the folder it is relative to")
@@ -83,6 +113,11 @@ def read_words(source: str | Path, root: Root) -> list[Path]:
     return paths
 
 
+def _words(text: str) -> list[str]:
+    """What stands between white space."""
+    return [word for word in re.split(f"[{WHITE}]+", text) if word]
+
+
 def missing(paths: Iterable[Path]) -> list[Path]:
     """Those of some paths that are no files."""
-    return [path for path in paths if not path.is_file()]
+    return [path for path in paths if not os.path.isfile(path)]

@@ -54,7 +54,7 @@ class _Opening:
         """The plan of a layer that reads a list: shuffled from the start, BVLC's ranks each for themselves."""
         if param.rand_skip > len(reader):
             found = f"{param.rand_skip}, and the list has {len(reader)} entries"
-            raise DataError(Problem(found, "no more than the list has", field="rand_skip", file=param.source))
+            raise DataError(Problem(found, "no more than the list has", field="rand_skip", file=reader.source))
         share = self.share(_batch_size(param), "all", "blocks")
         draws = replace(self.draws, rank=self.rank if self.dialect == "bvlc" else 0)
         order = Order(len(reader), share, draws, shuffle=param.shuffle, rand_skip=param.rand_skip)

@@ -15,11 +15,13 @@ from prototxt_gen.errors import DataError, Problem
 from ..layers import show
 from ..mean import read_mean
 from . import windows
-from .paths import find
+from .paths import find, located
 from .windows import Window
 
 Pixels = NDArray[Any]  # (height, width, channels), uint8 or float32
 Tensor = NDArray[np.float32]  # (channels, height, width)
+
+LARGEST_RATIO = 1e4  # a crop larger than the image is refused when it is drawn; this keeps its size an integer
 
 
 class Transformer:
@@ -45,7 +47,8 @@ class Transformer:
         self.is_flow: bool = getattr(param, "is_flow", False)
         self.original_image: bool = getattr(param, "original_image", False)
         _check(param, self)
-        self.mean = read_mean(find(param.mean_file, root)) if param.mean_file else None
+        with located(field="mean_file"):
+            self.mean = read_mean(find(param.mean_file, root)) if param.mean_file else None
 
     def __call__(self, pixels: Pixels, rng: np.random.Generator, as_image: bool = True) -> Tensor:
         """An item as the net gets it, float32 (channels, height, width), with what is random drawn from `rng`."""
@@ -155,10 +158,17 @@ class Transformer:
 
 
 def resize(pixels: Pixels, height: int, width: int, how: int = cv2.INTER_LINEAR) -> Pixels:
-    """An image (height, width, channels) resized by OpenCV, without anti-aliasing, as Caffe calls it."""
+    """An image (height, width, channels) resized by OpenCV, without anti-aliasing, as Caffe calls it.
+
+    Raises DataError for an empty image, and for a size that no memory holds.
+    """
     if not pixels.size:
         raise DataError(Problem(f"a window of {pixels.shape[0]}x{pixels.shape[1]} pixels", "1 pixel or more"))
-    resized = cv2.resize(pixels, (width, height), interpolation=how)
+    try:
+        resized = cv2.resize(pixels, (width, height), interpolation=how)
+    except cv2.error as cause:
+        found = f"OpenCV cannot resize it to {height:,}x{width:,} (height x width): {cause.err}"
+        raise DataError(Problem(found, "a size that fits into memory")) from None
     return resized[:, :, None] if resized.ndim == 2 else resized
 
 
@@ -179,6 +189,9 @@ def _check(param: Any, transformer: Transformer) -> None:
         problems.append(Problem(found, "one of them", field="transform_param"))
     if transformer.original_image and not transformer.crop:
         problems.append(Problem("original_image without crop_size", fix="set crop_size", field="crop_size"))
+    if transformer.multi_scale and not all(abs(ratio) < LARGEST_RATIO for ratio in transformer.ratios):  # NaN too
+        found = " ".join(f"{ratio:g}" for ratio in transformer.ratios)
+        problems.append(Problem(found, "shares of the image's shorter side, 0 to 1", field="scale_ratios"))
     if transformer.multi_scale and transformer.max_distort < 0:
         found = f"{transformer.max_distort}: no crop size is left"
         problems.append(Problem(found, "0 or more", field="max_distort"))
