@@ -54,8 +54,32 @@ def test_no_run_writes_over_what_it_reads(tmp_path, capsys):
         assert (tmp_path / name).read_bytes() == content
     image = tmp_path / "images" / "val" / "0000.jpg"
     line = ["score", "--prototxt", tiny_net(), "--caffemodel", tiny_net().with_suffix(".caffemodel"), "--output", image]
-    assert command.run(main, list(map(str, [*line, image]))) == 2
+    content = image.read_bytes()
+    (tmp_path / "link.txt").symlink_to(image)
+    line[-1] = tmp_path / "link.txt"
+    for named in ([image], [tmp_path / "images"], [image.parent / "0001.jpg", image.parent]):
+        assert command.run(main, list(map(str, [*line, *named]))) == 2
+        assert "is read by this run" in capsys.readouterr().err
+    assert score(image, root=tmp_path / "images") == 2
     assert "is read by this run" in capsys.readouterr().err
+    assert image.read_bytes() == content and not list(tmp_path.rglob("*.part"))
+
+
+def test_a_list_is_not_taken_for_one_of_what_was_left_out(tmp_path, capsys):
+    """A run writes scores.left_out.txt, or removes an earlier one."""
+    root = tmp_path / "images"
+    shutil.copytree(scenes(), root)
+    listed = shutil.copy(root / "list.txt", tmp_path / "scores.left_out.txt")
+    given = ["--image-list", listed, "--image-root", root, "--output", tmp_path / "scores.txt"]
+    net = ["--prototxt", tiny_net(), "--caffemodel", tiny_net().with_suffix(".caffemodel")]
+    assert command.run(main, list(map(str, ["score", *net, *given]))) == 2
+    assert "scores.left_out.txt: is read by this run" in capsys.readouterr().err
+
+
+def test_a_way_to_resize_that_is_none_is_said_with_all_else(tmp_path, capsys):
+    assert score(tmp_path / "scores.txt", "--resize", "pill", "--threads", 0) == 2
+    said = capsys.readouterr().err
+    assert "--threads 0" in said and "did you mean 'pil'?" in said
 
 
 @pytest.mark.parametrize("mean", ["nan,1,2", "1,inf,2", "1,2,1e39"])

@@ -12,6 +12,7 @@ from prototxt_gen.files import same_file, unwritable
 from ..images import AUTHORS, MEAN, find_images, read_image_list
 from ..images.resize import check_resize
 from ..weights import weight_files
+from .files import left_out_path
 
 BATCH = 48
 RUNTIMES = ("torch", "onnxruntime")
@@ -67,8 +68,11 @@ def check(options: Options) -> None:
             problems.add(f"--mean of {len(options.mean)} numbers", expected="3: blue, green, red")
         elif not all(abs(value) <= _DEEPEST for value in options.mean):  # NaN is not
             problems.add(f"--mean {', '.join(map(str, options.mean))}", expected="grey levels, as in 104,117,123")
+        try:
+            check_resize(options.resize)
+        except UsageError as error:
+            problems.found += error.problems
         problems.found += _unwritable(options)
-    check_resize(options.resize)
 
 
 _NET = "give --prototxt and --caffemodel, or --onnx"
@@ -81,17 +85,23 @@ def _unwritable(options: Options) -> list[Problem]:
         return problems
     weights = weight_files(options.caffemodel) if options.caffemodel else []
     inputs = [options.prototxt, options.onnx, options.image_list, *weights, *options.images]
-    if any(path and same_file(path, output) for path in inputs):
-        return [Problem("is read by this run, and would be lost", "a file of its own", fix, file=output)]
-    return []
+    written = (output, left_out_path(output))
+    return [_lost(each) for each in written if any(path and same_file(path, each) for path in inputs)]
+
+
+def _lost(path: Path) -> Problem:
+    return Problem("is read by this run, and would be lost", "a file of its own", "choose another --output", file=path)
 
 
 def read_images(options: Options) -> list[Path]:
-    """The images to score, in order; with `allow_unreadable` they need not exist. Raises DataError."""
+    """The images to score, in order; with `allow_unreadable` they need not exist. Raises DataError, and UsageError
+    where one of them is the output."""
     if options.image_list is None or options.image_root is None:
         images = find_images(options.images)
     else:
         images = read_image_list(options.image_list, options.image_root, must_exist=not options.allow_unreadable)
     if not images:
         raise DataError("there are no images to score")
+    if options.output.exists() and any(same_file(image, options.output) for image in images):
+        raise UsageError(_lost(options.output))
     return images
