@@ -123,7 +123,7 @@ class CaffeNet(fx.GraphModule):
         for (i, j), (k, m) in shared_slots(self.caffe).items():
             module, owner = self.layer(nodes[i].name), self.layer(nodes[k].name).blobs[m]
             blob = module.blobs[j]
-            if self.caffe.dialect == "bvlc" and blob.shape == owner.shape:
+            if self.caffe.dialect == "bvlc" and blob.shape == owner.shape and _alike(owner, blob.requires_grad):
                 module.set_blob(j, owner)
             else:
                 blob.data = owner.data.reshape(blob.shape)
@@ -261,9 +261,17 @@ def _learns(graph: Graph, entry: Any) -> bool:
     return graph.net.force_backward or (rate > 0 if graph.dialect == "srn" else rate != 0)
 
 
+def _alike(owner: torch.Tensor, learns: bool) -> bool:
+    """Whether a sharer's gradient is computed where the owner's is; statistics have none."""
+    return owner.requires_grad == learns or not isinstance(owner, nn.Parameter)
+
+
 def _shared(dialect: str, owner: torch.Tensor, shape: tuple[int, ...], learns: bool) -> torch.Tensor:
-    """A sharer's tensor: BVLC shares data and gradient, the fork the data only (semantics 2.7)."""
-    if dialect == "bvlc" and tuple(owner.shape) == shape:
+    """A sharer's tensor: BVLC shares data and gradient, the fork the data only (semantics 2.7).
+
+    A layer that does not compute the gradient, or has another shape, gets a tensor of its own over the same storage.
+    """
+    if dialect == "bvlc" and tuple(owner.shape) == shape and _alike(owner, learns):
         return owner
     data = owner.detach().reshape(shape)  # the same storage
     return nn.Parameter(data, requires_grad=learns) if isinstance(owner, nn.Parameter) else data

@@ -103,3 +103,41 @@ def test_gradients_of_a_permissive_sharer_count(tmp_path, dialect, clip):
             own = own * min(1, clip / own.norm())
         weight = weight - 0.1 * (own + other)
     torch.testing.assert_close(port.params(net)["a"][0].detach().double(), weight, rtol=1e-5, atol=1e-6)
+
+
+HALF_FROZEN = """
+input: "x" input_shape { dim: 3 dim: 4 }
+layer { name: "a" type: "InnerProduct" bottom: "x" top: "p" param { name: "w" FIRST }
+        inner_product_param { num_output: 4 bias_term: false weight_filler { type: "xavier" } } }
+layer { name: "b" type: "InnerProduct" bottom: "p" top: "q" param { name: "w" SECOND }
+        inner_product_param { num_output: 4 bias_term: false } }
+layer { name: "c" type: "InnerProduct" bottom: "q" top: "r" loss_weight: 1
+        inner_product_param { num_output: 5 bias_term: false weight_filler { type: "xavier" } } }
+"""
+
+
+@pytest.mark.parametrize("frozen", ["a", "b"])
+def test_a_layer_that_freezes_a_shared_blob_adds_no_gradient(tmp_path, frozen):
+    """BVLC asks each layer's own entry whether to compute, and one lr_mult holds for all: 0 times what the other adds."""
+    rates = {"a": ("lr_mult: 0", ""), "b": ("", "lr_mult: 0")}[frozen]
+    text = HALF_FROZEN.replace("FIRST", rates[0]).replace("SECOND", rates[1])
+    moved = shared_net(tmp_path, "bvlc", text)
+    for net in (moved, copy.deepcopy(moved), copy.deepcopy(moved).double().float()):
+        solver = tmp_path / "solver.prototxt"
+        solver.write_text(
+            f'net: "{tmp_path / "net.prototxt"}" base_lr: 0.1 lr_policy: "fixed" clip_gradients: 0.25 type: "AdaGrad"\n'
+        )
+        run = port.load_solver(solver, net=net)
+        x = np.random.default_rng(5).normal(size=(3, 4)).astype(np.float32)
+        held = port.params(net)
+        shared, own = (held[layer][0].detach().clone().double() for layer in "ac")
+        parts = [shared.clone().requires_grad_(), shared.clone().requires_grad_(), own.clone().requires_grad_()]
+        (torch.tensor(x).double() @ parts[0].T @ parts[1].T @ parts[2].T).sum().backward()
+        grads = [parts["ba".index(frozen)].grad, parts[2].grad]
+        norm = torch.sqrt(sum(grad.square().sum() for grad in grads))
+        assert norm > 0.25
+        run.step({"x": x})
+        for history, grad in zip(run.history[0], grads, strict=True):
+            torch.testing.assert_close(history.double(), (grad * 0.25 / norm).square(), rtol=1e-5, atol=1e-9)
+        torch.testing.assert_close(held["a"][0].detach().double(), shared, rtol=0, atol=1e-7)
+        assert held["a"][0].data_ptr() == held["b"][0].data_ptr()
