@@ -34,7 +34,7 @@ from prototxt_gen.machine import cores
 from .train_plain import PlainSRN, step_of
 
 BATCH, SIDE, CLASSES = 8, 224, 80
-SQUARE = 4096  # rows and columns of a large matrix
+OFTEN = 200
 MINIATURE = 8  # width divisor of the net that data must keep up with
 FAST = Speed(channels_last=True, amp=True, fused=True)
 # The first two losses against those by hand: only to be sure that all do the same work.
@@ -88,9 +88,9 @@ def step(prototxt: Path, dialect: str, rounds: int) -> dict[str, list[float]]:
             runs[name] = lambda solver=solver: solver.step(batch)  # type: ignore[misc]
             runs[name.replace("port", "plain")] = lambda by_hand=by_hand: by_hand(images, labels)  # type: ignore[misc]
     compare({name: [run(), run()] for name, run in runs.items()})  # these warm up, too
-    runs["products"], squares = one_product()
+    runs["products"], done = one_convolution()
     times = timed(runs, rounds, BATCH)
-    times["products"] = [milliseconds * products / squares for milliseconds in times["products"]]
+    times["products"] = [milliseconds * products / done for milliseconds in times["products"]]
     return times
 
 
@@ -100,11 +100,16 @@ def products_of(graph: Graph) -> int:
     return 3 * total(sizes.values()).multiply_adds - sizes["conv1"].multiply_adds
 
 
-def one_product() -> tuple[Callable[[], Any], int]:
-    """A large matrix product, which nothing in a net is faster than, and its multiply-adds."""
-    left, right = torch.randn(2, SQUARE, SQUARE)
-    torch.mm(left, right)  # warms up
-    return lambda: torch.mm(left, right), SQUARE**3
+def one_convolution() -> tuple[Callable[[], Any], int]:
+    """The net's most frequent 3x3 convolution, which PyTorch computes at its best speed, often; its multiply-adds."""
+    maps, filters = torch.randn(BATCH, 256, 14, 14), torch.randn(256, 256, 3, 3)
+
+    def run() -> None:
+        for _ in range(OFTEN):
+            torch.nn.functional.conv2d(maps, filters, padding=1)
+
+    run()  # warms up
+    return run, OFTEN * maps[:, 0].numel() * filters.numel()
 
 
 def timed(runs: dict[str, Callable[[], Any]], rounds: int, images: int) -> dict[str, list[float]]:
