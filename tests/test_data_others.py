@@ -85,6 +85,20 @@ def test_hdf5_errors_are_all_told(tmp_path: Path):
         open_data(hdf5_layer("batch_size: 1"), root=tmp_path)
 
 
+def test_damaged_hdf5_files_are_refused(tmp_path: Path):
+    write_hdf5(tmp_path, (3,))
+    whole = (tmp_path / "0.h5").read_bytes()
+    refused = 0
+    for place in range(96, len(whole), 8):  # behind the superblock: groups, names, headers, values
+        (tmp_path / "0.h5").write_bytes(whole[:place] + b"\xff" * 8 + whole[place + 8 :])
+        try:
+            take(open_data(hdf5_layer("batch_size: 2"), root=tmp_path), 1)
+        except DataError as error:
+            refused += 1
+            assert "0.h5" in str(error) and "layer 'd'" in str(error)
+    assert refused > 20
+
+
 def test_memory_data(tmp_path: Path):
     fields = "memory_data_param { batch_size: 2 channels: 3 height: 4 width: 5 }"
     data = np.arange(4 * 60, dtype=np.float64).reshape(4, 3, 4, 5)

@@ -16,6 +16,7 @@ from .lists import shorten
 from .readers import Item
 
 _DAMAGED = "the file is damaged or no HDF5 file"
+_DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError)  # what h5py makes of a damaged file
 
 
 class Hdf5Reader:
@@ -43,7 +44,7 @@ class Hdf5Reader:
                 sets = {top: file[top] for top in self.tops if isinstance(file.get(top), h5py.Dataset)}
                 found = {top: (item.shape, item.dtype) for top, item in sets.items()}
                 there = ", ".join(name for name in sorted(file) if isinstance(file.get(name), h5py.Dataset))
-        except OSError as cause:
+        except _DAMAGE as cause:
             problems.add(f"cannot be read: {cause}", file=path, expected="an HDF5 file", fix=_DAMAGED)
             return shapes
         wrong = len(problems.found)
@@ -83,7 +84,7 @@ class Hdf5Reader:
                     with h5py.File(self.files[number], "r") as file:
                         arrays = [np.asarray(file[top][()], np.float32) for top in self.tops]
                     self._loaded[number] = arrays
-                except (OSError, KeyError, TypeError) as cause:
+                except _DAMAGE as cause:
                     problems.add(f"cannot be read: {cause}", expected="an HDF5 file", fix=_DAMAGED)
         return self._loaded[number]
 
