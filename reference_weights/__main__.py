@@ -66,6 +66,8 @@ def verify(options: argparse.Namespace) -> int:
             print(f"unknown  {file.path}: {file.purpose}; the authors' name is not known, not checked")
         elif file in absent:
             print(f"missing  {file.path}: {file.purpose}")
+            for other in manifest.elsewhere(file, options.root):
+                print(f"         is it {other}? Then move it to this name")
         for found in manifest.inspect(file, options.root):
             wrong += bool(found.mismatch)
             verdict = f"  WRONG: {found.mismatch}" if found.mismatch else ""

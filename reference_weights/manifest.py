@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from typing import Any
 
 from prototxt_gen.errors import DataError, Problem, UsageError, closest
 from prototxt_gen.files import os_problem
+
+_DEPTH = 3  # folders below a root that are looked into for a file that is not in its place
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,23 @@ def paths(root: str | Path, dataset: str = "coco") -> dict[str, Path]:
     """Role (prototxt, caffemodel, image_list, labels, scores, ...) -> path, of the files under `root`."""
     _folder(root)
     return {file.role: found[0] for file in load(dataset) if (found := file.below(root))}
+
+
+def elsewhere(file: ReleasedFile, root: str | Path) -> list[Path]:
+    """Files in `root` or up to three folders below it that may be a missing one: of its name, or its name's stem.
+
+    So is found what was unpacked one folder too deep, or not sorted into folders, or bears another ending.
+    """
+    wanted = Path(file.path)
+    if not file.named or "*" in wanted.name:
+        return []
+    found = []
+    for folder, folders, names in os.walk(root):
+        depth = len(Path(folder).relative_to(root).parts)
+        folders[:] = sorted(folders) if depth < _DEPTH else []
+        found += [Path(folder) / name for name in names if Path(name).stem.lower() == wanted.stem.lower()]
+    # the prototxt and the caffemodel of one net have different stems; lists and labels as well
+    return sorted(found, key=lambda path: (path.name != wanted.name, path))[:_SHOWN]
 
 
 def describe(files: Sequence[ReleasedFile]) -> str:

@@ -33,6 +33,11 @@ class Association:
         return self.deviations >= CLEAR
 
     @property
+    def opposite(self) -> bool:
+        """Whether they go against each other: what is 1 in the labels has low scores."""
+        return self.deviations <= -CLEAR
+
+    @property
     def absent(self) -> bool:
         return self.deviations < NONE
 
@@ -51,7 +56,8 @@ def associate(scores: NDArray[Any], labels: NDArray[Any]) -> Association | None:
 
     own = above(0)
     best = max(SHIFTS, key=above) if own < NONE else 0
-    return Association(own, best if best and above(best) >= CLEAR else 0, _moved(s, y, random))
+    columns = () if own <= -CLEAR else _moved(s, y, random)
+    return Association(own, best if best and above(best) >= CLEAR else 0, columns)
 
 
 def _standard(values: NDArray[Any]) -> Floats:

@@ -42,22 +42,35 @@ def consistency(release: Release) -> Consistency:
     return Consistency(off, together)
 
 
-def label_faults(release: Release, found: Consistency, moved: bool, explained: bool) -> list[Fault]:
-    """What is wrong with the labels, or with the list's numbers of tags.
+@dataclass(frozen=True)
+class Proof:
+    """What a net found of the predictions.
 
-    `moved` says whether a net found the predictions in another order than the images, `explained` whether it
-    found them to be wrong in another way: then it is no wonder that the labels do not go with them.
+    `in_order`: they are in the order of the list; `moved`: they are in another one; `explained`: they are wrong in
+    another way, so that it is no wonder that the labels do not go with them. All false when no net ran.
     """
+
+    in_order: bool = False
+    moved: bool = False
+    explained: bool = False
+
+
+def label_faults(release: Release, found: Consistency, net: Proof) -> list[Fault]:
+    """What is wrong with the labels, with the list's numbers of tags, or with the predictions beside them."""
     together, off = found.association, found.off
     faults = []
-    if together and together.columns and not explained:
-        faults.append(_columns(release, together))
-    lost = together is not None and together.absent and not together.columns and not explained
-    if lost and together and together.shift:
-        faults.append(_shifted(release, together))
-    elif off is not None and off.size and not moved:
-        faults.append(_tags(release, off, lost, together))
-    elif lost and not moved:
+    if not net.explained and release.scores is not None and len(release.scores) > 1 and release.scores.min() >= 0:
+        faults.append(_probabilities(release))
+    if together and together.columns and not net.explained:
+        faults.append(_columns(release, together, net))
+    if together and together.opposite and not net.explained:
+        return [*faults, _opposite(release, found, together)]
+    lost = together is not None and together.absent and not together.columns and not net.explained
+    if lost and together and together.shift and not (net.moved and not found.many_off):
+        faults.append(_shifted(release, found, together))
+    elif off is not None and off.size and not net.moved:
+        faults.append(_tags(release, off, lost, together, net))
+    elif lost and not net.moved:
         faults.append(_unrelated(release, found))
     return faults
 
@@ -99,21 +112,46 @@ def _together(found: Association) -> str:
     return f"labels and predictions {verdict} together ({found.deviations:.1f} deviations above chance)"
 
 
-def _columns(release: Release, together: Association) -> Fault:
+def _probabilities(release: Release) -> Fault:
+    assert release.scores is not None
+    low, high = float(release.scores.min()), float(release.scores.max())
+    text = "no score is below 0: these are probabilities, not logits"
+    fix = "the evaluation takes logits, log(p / (1 - p)); it takes those above 0 for predicted labels"
+    return Fault("form", text, release.paths["scores"], (f"they lie between {low:g} and {high:g}",), fix)
+
+
+def _columns(release: Release, together: Association, net: Proof) -> Fault:
     order = np.arange(release.table.classes)
     order[[i for i, _ in together.columns]] = [j for _, j in together.columns]
     evidence = say_columns(order, "the labels", "the predictions")
     text = f"{len(together.columns)} columns of the labels go with other columns of the predictions"
-    return Fault("columns", text, release.paths["labels"], tuple(evidence), "the classes must be in one order in both")
+    fix = "the classes must be in one order in both"
+    if not net.in_order:
+        fix += "; with --image-root the net tells which of both is in another order"
+    return Fault("columns", text, release.paths["labels"], tuple(evidence), fix)
 
 
-def _shifted(release: Release, together: Association) -> Fault:
+def _opposite(release: Release, found: Consistency, together: Association) -> Fault:
+    evidence = (f"labels and predictions go against each other ({-together.deviations:.1f} deviations below chance)",)
+    if found.many_off:
+        text = "present and absent are exchanged in the labels"
+        return Fault("form", text, release.paths["labels"], evidence, "fetch the file again")
+    text = "the predictions have the opposite sign: labels that are present have low scores"
+    return Fault("form", text, release.paths["scores"], evidence, "fetch the file again")
+
+
+def _shifted(release: Release, found: Consistency, together: Association) -> Fault:
+    evidence = [_together(together), "moved by that, they go together"]
+    fix = "is a line missing, or one too many?"
+    if found.off is not None and not found.off.size:
+        evidence.append("the list and the labels agree in the number of tags of every image")
+        text = f"the predictions stand {shifted(-together.shift)} than their labels"
+        return Fault("order", text, release.paths["scores"], tuple(evidence), fix)
     text = f"the labels stand {shifted(together.shift)} than their predictions"
-    evidence = (_together(together), "moved by that, they go together")
-    return Fault("order", text, release.paths["labels"], evidence, "is a line missing, or one too many?")
+    return Fault("order", text, release.paths["labels"], tuple(evidence), fix)
 
 
-def _tags(release: Release, off: NDArray[np.intp], lost: bool, together: Association | None) -> Fault:
+def _tags(release: Release, off: NDArray[np.intp], lost: bool, together: Association | None, net: Proof) -> Fault:
     assert release.tags is not None and release.positives is not None and release.names is not None
     tags, positives = release.tags, release.positives
     evidence = some(
@@ -122,17 +160,21 @@ def _tags(release: Release, off: NDArray[np.intp], lost: bool, together: Associa
     if together is not None:
         evidence.append(_together(together))
     count = f"{off.size:,} of {len(tags):,} lines"
-    if lost:
+    many = off.size > MANY * len(tags)
+    if lost or (many and net.in_order and together is not None and together.absent):
         text = "the labels are in another order than the image list and the predictions"
         evidence.insert(0, f"the numbers of positives are not those of the list in {count}")
         return Fault("order", text, release.paths["labels"], tuple(evidence), "fetch the file again")
-    if off.size <= MANY * len(tags) or together is None:
+    same = sorted(tags.tolist()) == sorted(positives.tolist())
+    if not many or together is None or net.in_order or not same:
         text = f"the numbers of tags are not those of the labels in {count}"
-        return Fault("tags", text, release.paths["image_list"], tuple(evidence), "one of both files was changed")
+        fix = "one of both files was changed"
+        if many and not net.in_order:
+            fix += ", or is in another order; with --image-root the net tells"
+        return Fault("tags", text, release.paths["image_list"], tuple(evidence), fix)
     text = "the image list is in another order than the labels and the predictions"
     evidence.insert(0, f"its numbers of tags are not those of the labels in {count}")
-    if sorted(tags.tolist()) == sorted(positives.tolist()):
-        evidence.append("put in order, both have the same numbers: the same images in another order")
+    evidence.append("put in order, both have the same numbers: the same images in another order")
     return Fault("order", text, release.paths["image_list"], tuple(evidence), "fetch the file again")
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..metrics import sigmoid
-from .faults import Fault
+from prototxt_gen.files import read_head
+
+from .faults import Fault, some
+from .forms import FORMS, Single, fitted, single_values
+from .holes import holes
 from .matching import Order, match_columns, match_rows, say_columns
 from .preparations import PREPARATIONS, one_level_off
 from .sampling import Sampler
@@ -50,6 +53,11 @@ class Diagnosis:
     faults: list[Fault] = field(default_factory=list)
     order: Order | None = None  # when it is another one
 
+    @property
+    def in_order(self) -> bool:
+        """Whether the images agree with their own lines of the authors' file, in whichever form or preparation."""
+        return any(trial.explains and not trial.reordered for trial in self.trials)
+
     def lines(self) -> list[str]:
         """For people: every hypothesis, those that explain most first."""
         head = f"tried on a sample of {self.sample} images that differ; how many agree with the authors' scores:"
@@ -64,8 +72,10 @@ class Diagnosis:
 class Doctor:
     """Tries the hypotheses in turn, cheap ones first, until one explains all of the sample."""
 
-    def __init__(self, sampler: Sampler, lines: NDArray[np.intp], theirs: Scores, tolerance: float):
+    def __init__(self, sampler: Sampler, lines: NDArray[np.intp], theirs: Scores, tolerance: float, agreeing: str = ""):
+        """`lines` differ; `agreeing` says how many others agree, when those are most."""
         self.sampler, self.lines, self.all, self.tolerance = sampler, lines, theirs, tolerance
+        self.agreeing = agreeing
         self.theirs = theirs[lines]
         self.result = Diagnosis(len(lines))
         self.ours = sampler.scores()
@@ -73,6 +83,10 @@ class Doctor:
     def examine(self) -> Diagnosis:
         """Run the hypotheses and conclude."""
         base = self.judge("", "as the authors' program prepares them", self.ours)
+        single = None if base.reordered else single_values(self.ours, self.theirs, self.tolerance)
+        if single is not None:
+            self.result.faults.append(self._single(single))
+            return self.result
         for group in (self._columns, self._forms, self._blobs, self._sizes, self._preparations):
             if any(trial.explains and trial.agree == trial.of for trial in self.result.trials):
                 break
@@ -107,14 +121,29 @@ class Doctor:
         placed[:, order] = self.ours
         return placed
 
+    def _single(self, found: Single) -> Fault:
+        """Single values, or columns, are others; the net, the images and their preparation gave all the rest."""
+        evidence = [
+            f"line {self.lines[i] + 1}, column {c + 1}: {self.theirs[i, c]:.6f} in the predictions, "
+            f"{self.ours[i, c]:.6f} from the net"
+            for i, c in found.places
+        ]
+        if found.columns and (fault := self._hole(evidence)):
+            return fault
+        if found.columns:
+            which = ", ".join(str(c + 1) for c in found.columns)
+            text = f"column {which} alone differs: the weights of this class, or the column, were changed"
+        else:
+            text = f"{len(found.places):,} of {self.ours.size:,} values differ and all others agree: single values of"
+            text += " the predictions were changed"
+        return Fault("values", text, None, tuple(some(evidence)), "fetch the predictions and the weights again")
+
     def _forms(self) -> None:
-        forms: tuple[tuple[str, Callable[[Scores], Scores]], ...] = (
-            ("as probabilities, not logits", sigmoid),
-            ("doubled: the sum of two branches, not their mean", lambda s: 2 * s),
-            ("halved: the mean of two branches, not their sum", lambda s: s / 2),
-        )
-        for text, form in forms:
+        for text, form in FORMS:
             self.judge("form", text, form(self.ours))
+        if not any(trial.explains for trial in self.result.trials):
+            for text, scores in fitted(self.ours, self.theirs):
+                self.judge("form", text, scores)
 
     def _blobs(self) -> None:
         for blob, scores in self.sampler.other_scores().items():
@@ -154,17 +183,36 @@ class Doctor:
         )
         near, text = self.sampler.reference_says()
         evidence.append(text)
+        hole = None if self.agreeing else self._hole(evidence)
+        small = base.mean <= DECODER * level and any(map(_is_jpeg, self.sampler.images))
         if not near:
             fault = Fault("port", "the net is not computed as Caffe's rules say", None, tuple(evidence), VERIFY)
-        elif base.mean <= DECODER * level:
+        elif hole:
+            fault = hole
+        elif small:
             text = "the differences are no larger than between two JPEG decoders, or versions of one"
-            fault = Fault("decoder", text, None, tuple(evidence), "compare the figures: they should not change")
+            fault = Fault("decoder", text, None, tuple(evidence), SMALL)
+        elif self.agreeing:
+            text = f"{self.agreeing}, so the net is right: these are other images, or have other predictions"
+            fault = Fault("images", text, None, tuple(evidence), "fetch these images, and the predictions, again")
         else:
             text = "no hypothesis explains the differences: other weights, or other images, than the predictions'"
             fault = Fault("unexplained", text, None, tuple(evidence), VERIFY)
         self.result.faults.append(fault)
 
+    def _hole(self, evidence: list[str]) -> Fault | None:
+        """Weights with zeros in a row, which a trained net does not have; None when there are none."""
+        gaps = list(holes(self.sampler.net))
+        if not gaps:
+            return None
+        text = "weights are missing: zeros stand in a row where other values should"
+        return Fault("damaged", text, self.sampler.caffemodel, (*some(gaps), *some(evidence)), "fetch the file again")
 
+
+SMALL = (
+    "compare the figures: they should not change. A weight that was changed a little looks the same: compare the "
+    "caffemodel's size and hash with somebody else's copy"
+)
 VERIFY = "`python -m verify net` compares every blob of the net with the float64 reference"
 
 _SENTENCES = {
@@ -186,6 +234,10 @@ _FIXES = {
     "form": "the predictions, or the prototxt's last layers, are another version",
     "size": "the prototxt's input is not the one that the predictions were made with",
 }
+
+
+def _is_jpeg(path: Path) -> bool:
+    return read_head(path, size=2) == b"\xff\xd8"
 
 
 def spread(count: int, lines: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -86,6 +86,8 @@ class Stock:
         blocks = [(f"{self.table.dataset} under {self.root}", self._present())]
         if self.missing:
             blocks.append((f"missing: {len(self.missing)}", manifest.describe(self.missing).splitlines()))
+            if misplaced := self._misplaced():
+                blocks.append(("not in their places, perhaps", misplaced))
         blocks.append(("what can be run", self._runs()))
         if style == "markdown":
             return "\n\n".join("\n".join([f"### {title}", "", "```", *lines, "```"]) for title, lines in blocks)
@@ -97,6 +99,10 @@ class Stock:
             wrong = f"  WRONG: {found.mismatch}" if found.mismatch else ""
             lines.append(f"  {file.path}  {found.bytes:,} bytes  sha256 {found.sha256}{wrong}")
         return lines or ["  no released file by the authors' names"]
+
+    def _misplaced(self) -> list[str]:
+        pairs = [(file, found) for file in self.missing for found in manifest.elsewhere(file, self.root)]
+        return [f"  {found}  is wanted as  {self.root / file.path}" for file, found in pairs]
 
     def _runs(self) -> list[str]:
         lines = []

@@ -62,6 +62,7 @@ def read_release(root: Path, table: PublishedTable) -> Release:
     if listed is not None:
         release.names, release.tags = listed
     _columns(release)
+    _contents(release)
     lines = _lines(release)
     if lines:
         release.rows = np.arange(lines)
@@ -77,11 +78,11 @@ def read_list(path: Path) -> tuple[list[str], NDArray[np.int64]]:
     pairs = []
     with Problems(DataError, file=path) as problems:
         for number, line in enumerate(lines, start=1):
-            name, _, tags = line.strip().rpartition(" ")
-            if not name.strip() or not tags.isdecimal():
+            name, *tags = line.strip().rsplit(maxsplit=1) or [""]  # a tab will do
+            if not tags or not tags[0].isdecimal():
                 problems.add(f"'{line}'", line=number, expected="a path, a space and the number of tags")
             else:
-                pairs.append((name.strip(), int(tags)))
+                pairs.append((name, int(tags[0])))
         if len(problems.found) > _MAX_LISTED:
             left = len(problems.found) - _MAX_LISTED
             problems.found[_MAX_LISTED:] = [Problem(f"{left:,} more such lines", file=path)]
@@ -127,6 +128,19 @@ def _columns(release: Release) -> None:
         kind = "other data set" if whose else "damaged"
         release.faults.append(Fault(kind, f"{text}{'; ' if whose else ''}{whose}", release.paths[role]))
         setattr(release, role, None)
+
+
+def _contents(release: Release) -> None:
+    """Labels without a positive, and scores that are the same for every image, are none; they are not used."""
+    if release.labels is not None and not (release.labels == 1).any():
+        text = "no label is 1, in any line"
+        release.faults.append(Fault("damaged", text, release.paths["labels"], fix="fetch the file again"))
+        release.labels = None
+    scores = release.scores
+    if scores is not None and len(scores) > 1 and (scores == scores[0]).all():
+        text = f"all {len(scores):,} lines have the same scores"
+        release.faults.append(Fault("damaged", text, release.paths["scores"], fix="fetch the file again"))
+        release.scores = None
 
 
 def _lines(release: Release) -> int:

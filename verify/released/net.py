@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from port.graph import Graph, load_graph
+from port.images.lists import SUFFIXES
 from port.module import CaffeNet
 from port.net import load_net, params
 from port.scoring import Options, score
@@ -144,7 +145,9 @@ class _Session:
         paths = [self.images[self.place[int(line)]] for line in lines]
         files = self.release.paths
         sampler = Sampler(self.net, files["prototxt"], files["caffemodel"], paths, self.options.device)
-        diagnosis = Doctor(sampler, lines, theirs, self.options.tolerance).examine()
+        off, of = int(agreement.differing.sum()), len(agreement.rows)
+        agreeing = f"{of - off:,} of {of:,} images agree" if 2 * off < of else ""
+        diagnosis = Doctor(sampler, lines, theirs, self.options.tolerance, agreeing).examine()
         if diagnosis.order is not None:
             right = agreement.rows[~agreement.differing]
             self.result.faults.append(order_fault(self.release, self.found, diagnosis.order, right))
@@ -176,16 +179,29 @@ def _images(release: Release, root: Path, faults: list[Fault]) -> list[Path] | N
         return list(paths.values())
     text = f"{len(absent):,} of the {len(paths):,} images of {release.paths['image_list'].name} are not below it"
     evidence = some([f"line {line + 1}: there is no image {paths[line]}" for line in absent])
-    better = _other_root(root, release.names[absent[0]].lstrip("/"))
-    fix = f"is it --image-root {better}?" if better else "check --image-root; it holds the paths of the list"
-    faults.append(Fault("missing", text, root, tuple(evidence), fix))
+    faults.append(Fault("missing", text, root, tuple(evidence), _way_out(root, release.names[absent[0]].lstrip("/"))))
     return None
 
 
-def _other_root(root: Path, name: str) -> Path | None:
-    """A folder near `root` below which the image is."""
+def _way_out(root: Path, name: str) -> str:
+    """What may lead to an image that is not below the root: another root, or another path in the list."""
     near = [root.absolute().parent, *sorted(path for path in root.glob("*") if path.is_dir())]
-    return next((folder for folder in near if os.path.isfile(folder / name)), None)
+    better = next((folder for folder in near if os.path.isfile(folder / name)), None)
+    if better:
+        return f"is it --image-root {better}?"
+    there = next((other for other in _other_names(name) if os.path.isfile(root / other)), None)
+    if there:
+        return f"there is {there}: the list has other paths; put the images where it says, or links to them"
+    return "check --image-root; it holds the paths of the list"
+
+
+def _other_names(name: str) -> Iterator[str]:
+    """How else an image may be named: "/" for a backslash, another ending, without its first folders."""
+    parts = name.replace("\\", "/").split("/")
+    for first in range(len(parts)):
+        path = "/".join(parts[first:])
+        stem = path.rpartition(".")[0] or path
+        yield from (path, *(stem + ending for ending in SUFFIXES), *(stem + ending.upper() for ending in SUFFIXES))
 
 
 def _net(release: Release, result: NetResult) -> CaffeNet | None:

@@ -96,6 +96,9 @@ PREPARATIONS = (
     _of_pixels("channels", "with the channels in the order RGB, the mean in the order BGR", lambda x: x[::-1] - _MEAN),
     _of_pixels("mean", "without the mean subtracted", lambda x: x),
     _of_pixels("mean", "less the mean 103.939, 116.779, 123.68", lambda x: x - _VGG_MEAN),
+    _of_pixels(
+        "mean", "less the mean in the order RGB: 123, 117, 104 from blue, green, red", lambda x: x - _MEAN[::-1]
+    ),
     _of_pixels("mean", "less 128", lambda x: x - 128),
     _of_pixels("mean", "with the channels in the order RGB and without the mean subtracted", lambda x: x[::-1]),
     _of_pixels("scale", "in 0 to 1, without the mean subtracted", lambda x: x / 255),

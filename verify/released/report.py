@@ -66,7 +66,9 @@ class Report:
         if self.wanted and self.figures is None:
             yield "the net was not run on all images"
         if self.agreement and self.figures is not None and self.evaluation is not None and not self.evaluation:
-            yield "so what differs from the paper is in the labels or the evaluation, not in the net"
+            fewer = len(self.release.rows) != self.release.table.images
+            where = "the number of images, the labels or the evaluation" if fewer else "the labels or the evaluation"
+            yield f"so what differs from the paper is in {where}, not in the net"
         yield f"faults found: {len(self.faults) or 'none'}"
 
     def render(self, style: str, row: str | None = None, later: bool = False) -> str:

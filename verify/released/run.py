@@ -12,11 +12,11 @@ from reference_weights import manifest
 
 from ..metrics import evaluate
 from ..tables import ROW, PublishedTable, RowComparison, compare_row
-from .consistency import consistency, label_faults
+from .consistency import Proof, consistency, label_faults
 from .dry import PARTS
 from .faults import Fault
 from .files import MISSING_FIX, Release, read_release
-from .net import NetOptions, run_net
+from .net import NetOptions, NetResult, run_net
 from .report import Report
 
 EVALUATION, AGREEMENT, FIGURES = PARTS
@@ -45,19 +45,26 @@ def check_release(
     rows = release.rows
     if release.scores is not None and release.labels is not None and len(rows):
         report.evaluation = _figures(release, release.scores[rows], str(release.paths["scores"]), row)
-    moved = explained = False
+    proof = Proof()
     if net is not None:
         result = run_net(release, found, net, _silent if quiet else _say)
         report.about, report.agreement, report.diagnosis = result.about, result.agreement, result.diagnosis
         report.faults += result.faults
-        if result.diagnosis is not None:
-            moved, explained = result.diagnosis.order is not None, bool(result.diagnosis.faults)
+        proof = _proof(result)
         if result.scores is not None:
             _own_figures(report, result.scores, net.scores_out, row)
     else:
         report.notes.append("the net is not run: that takes --image-root, the folder of the test images")
-    report.faults += label_faults(release, found, moved, explained)
+    report.faults += label_faults(release, found, proof)
     return report
+
+
+def _proof(result: NetResult) -> Proof:
+    """What the net found of the predictions."""
+    diagnosis = result.diagnosis
+    if diagnosis is None:
+        return Proof(in_order=bool(result.agreement))
+    return Proof(diagnosis.in_order, diagnosis.order is not None, bool(diagnosis.faults))
 
 
 def _own_figures(report: Report, scores: np.ndarray, scores_out: Path | None, row: str) -> None:
@@ -88,18 +95,24 @@ def _missing(report: Report, with_net: bool) -> None:
     roles = {role for part in wanted for role in PARTS[part]} - ({"scores"} if with_net else set())
     files = [file for role, file in absent.items() if role in roles]
     if not any(file is not None for file in (release.scores, release.labels, release.names)) and files:
+        text = "there is no such file"
         raise DataError(
-            Problem("there is no such file", file.purpose, MISSING_FIX, file=release.root / file.path) for file in files
+            Problem(text, file.purpose, _missing_fix(file, release.root), file=release.root / file.path)
+            for file in files
         )
     named = {fault.file for fault in report.faults}
     for file in files:
         if release.root / file.path not in named:
-            fault = Fault(
-                "missing", f"there is no such file: {file.purpose}", release.root / file.path, (), MISSING_FIX
-            )
-            report.faults.append(fault)
+            text, fix = f"there is no such file: {file.purpose}", _missing_fix(file, release.root)
+            report.faults.append(Fault("missing", text, release.root / file.path, (), fix))
     if "scores" in absent and with_net:
         report.notes.append(f"the authors' own scores are not under {release.root}: the net is not held against them")
+
+
+def _missing_fix(file: manifest.ReleasedFile, root: Path) -> str:
+    """Where a file that is not in its place may be."""
+    found = manifest.elsewhere(file, root)
+    return f"is it {' or '.join(map(str, found))}? Then move it to this name" if found else MISSING_FIX
 
 
 def _say(line: str) -> None:
