@@ -174,6 +174,7 @@ def test_options_that_do_not_go_together(images: Path, capsys):
         ((*vectors, "--label-output", images / "db"), "two databases side by side"),
         ((*vectors, "--label-output", images / "db" / "labels"), "two databases side by side"),
         ((*vectors, "--label-output", images), "two databases side by side"),
+        (("--output", images / ("x" * 300)), "cannot write: File name too long"),
         (("--label-output", images / "other"), "a label database without labels"),
         (("--label-type", "uint8"), "--label-type without labels"),
         (("--resize", "40000x50000"), "at most 2,147,418,112 bytes"),

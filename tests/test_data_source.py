@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +198,10 @@ def test_databases_that_cannot_be_opened(images: Path):
         assert "layer 'd'" in str(error.value) and str(images) in str(error.value)
         return str(error.value)
 
+    assert "cannot read: File name too long" in message("x" * 300)
+    (images / "loop").symlink_to(images / "loop")
+    assert "cannot read: Too many" in message("loop")
+    assert "backend is LEVELDB" in message("x" * 300, "")
     assert "no such database" in message("nowhere") and "port lmdb create" in message("nowhere")
     (images / "empty").mkdir()
     assert "a folder without data.mdb" in message("empty")
@@ -208,6 +217,43 @@ def test_databases_that_cannot_be_opened(images: Path):
     assert "copied completely" in message("junk")  # reading on would kill the process
     (images / "junk" / "data.mdb").write_bytes(b"")
     assert "damaged" in message("junk") or "cannot be opened" in message("junk")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_databases_of_others(images: Path):
+    # A process of its own, which gives its rights away: the folder and the file may be read, not written, or neither.
+    script = """
+import os, sys
+from pathlib import Path
+from port.data import Database
+from prototxt_gen.errors import DataError
+folder = Path(sys.argv[1])
+os.seteuid(65534)
+print(len(Database(folder)), *os.listdir(folder))
+for mode, path in ((0, folder / "data.mdb"), (0, folder)):
+    os.seteuid(0)
+    path.chmod(mode)
+    os.seteuid(65534)
+    try:
+        Database(folder)
+    except DataError as error:
+        print(error)
+"""
+    home = Path(tempfile.mkdtemp())  # pytest's own folders are closed to others
+    try:
+        home.chmod(0o755)
+        (images / "db").rename(home / "db")
+        (home / "db" / "data.mdb").chmod(0o444)
+        (home / "db").chmod(0o555)
+        ran = subprocess.run(
+            [sys.executable, "-c", script, str(home / "db")], capture_output=True, text=True, check=True
+        )
+    finally:
+        shutil.rmtree(home)
+    readable, file, folder = ran.stdout.splitlines()
+    assert readable == "7 data.mdb"  # no lock file is wanted
+    assert file.endswith("db/data.mdb: cannot read: Permission denied. Check the permissions")
+    assert folder.endswith("/db: cannot read: Permission denied. Check the permissions")
 
 
 # What is not read

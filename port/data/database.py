@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -78,19 +79,32 @@ class Database:
             raise DataError(Problem(f"cannot be read: {cause}", "an LMDB", _DAMAGED, file=self.path)) from None
 
 
-def _open(path: Path) -> Any:
-    if not path.exists():
-        raise DataError(Problem("there is no such database", "an LMDB folder", _CREATE, file=path))
-    folder = path.is_dir()
-    if folder and not (path / DATA).exists():
-        kind = "a LevelDB" if (path / "CURRENT").exists() else "a folder without " + DATA
-        fix = "convert it to LMDB" if (path / "CURRENT").exists() else _CREATE
-        raise DataError(Problem(f"this is {kind}", "an LMDB folder", fix, file=path))
-    file = path / DATA if folder else path
+def _file(path: Path) -> Path:
+    """The file of a database; raises DataError where there is none to read."""
     try:
-        size = file.stat().st_size
-        with open(file, "rb"):
-            pass
+        if not stat.S_ISDIR(path.stat().st_mode):
+            return path
+    except FileNotFoundError:
+        raise DataError(Problem("there is no such database", "an LMDB folder", _CREATE, file=path)) from None
+    except OSError as cause:
+        raise DataError(os_problem(path, cause, "read")) from None
+    try:
+        os.stat(path / DATA)
+    except FileNotFoundError:
+        level = os.path.exists(path / "CURRENT")
+        kind, fix = ("a LevelDB", "convert it to LMDB") if level else (f"a folder without {DATA}", _CREATE)
+        raise DataError(Problem(f"this is {kind}", "an LMDB folder", fix, file=path)) from None
+    except OSError as cause:
+        raise DataError(os_problem(path, cause, "read")) from None
+    return path / DATA
+
+
+def _open(path: Path) -> Any:
+    file = _file(path)
+    folder = file != path
+    try:
+        with open(file, "rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
     except OSError as cause:
         raise DataError(os_problem(file, cause, "read")) from None
     try:
@@ -109,9 +123,9 @@ def _open(path: Path) -> Any:
 def new_database(path: str | Path) -> Iterator[Writer]:
     """A database that appears under its path only when it is complete; raises UsageError if that is taken."""
     path = Path(path)
-    if path.exists():
-        raise UsageError(Problem("already exists", fix="delete it, or choose another name", file=path))
     try:
+        if path.exists():
+            raise UsageError(Problem("already exists", fix="delete it, or choose another name", file=path))
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent) as folder:
             build = Path(folder) / "database"

@@ -142,7 +142,7 @@ def _open_database(opening: _Opening) -> Plan:
     if param.backend != param.LMDB:
         found = "the backend is LEVELDB" + ("" if param.HasField("backend") else ", Caffe's default")
         fix = "convert it to LMDB, or create one with `python -m port lmdb create`, and set backend: LMDB"
-        if (path / DATA).exists():
+        if os.path.exists(path / DATA):
             fix = "the folder holds an LMDB: set backend: LMDB"
         raise DataError(Problem(found, "LMDB", fix, file=path, field="backend"))
     transformer = opening.transformer()
