@@ -74,9 +74,13 @@ def load_arrays(graph: Graph, caffemodel: Any, strict: bool = True) -> tuple[dic
     """
     files = weight_files(caffemodel)
     taker = _Taker(graph, ", ".join(map(str, files)))
-    for path in files:
-        with open_weights(path) as model:
-            taker.take(model)
+    with Problems(WeightsError) as unreadable:
+        for path in files:
+            try:
+                with open_weights(path) as model:
+                    taker.take(model)
+            except WeightsError as error:
+                unreadable.found += error.problems
     report, problems = taker.report, taker.problems
     report.missing = [
         node.name

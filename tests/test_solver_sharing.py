@@ -118,7 +118,7 @@ layer { name: "c" type: "InnerProduct" bottom: "q" top: "r" loss_weight: 1
 
 @pytest.mark.parametrize("frozen", ["a", "b"])
 def test_a_layer_that_freezes_a_shared_blob_adds_no_gradient(tmp_path, frozen):
-    """BVLC asks each layer's own entry whether to compute, and one lr_mult holds for all: 0 times what the other adds."""
+    """BVLC asks each layer's own entry whether to compute, and one lr_mult holds for all."""
     rates = {"a": ("lr_mult: 0", ""), "b": ("", "lr_mult: 0")}[frozen]
     text = HALF_FROZEN.replace("FIRST", rates[0]).replace("SECOND", rates[1])
     moved = shared_net(tmp_path, "bvlc", text)

@@ -39,6 +39,10 @@ def test_plateau_from_test_to_test():
     flat = Plateau(1e-3, patience=1)
     flat.tested(float("nan"))
     assert flat.tested(float("nan"))  # no number is no improvement
+    late = Plateau(1e-3, patience=3)
+    for loss in (float("nan"), float("inf"), 5.0, 4.0, 3.0, 2.0, 1.0):  # nor anything to fall below
+        assert not late.tested(loss)
+    assert late.best == 1
 
 
 def test_plateau_in_a_run_resumed_or_not(tmp_path, capsys):

@@ -1,16 +1,14 @@
-"""How training ends early: signals, kills, failures in between, and what is refused before it starts."""
+"""How training ends early: signals, kills, failures in between."""
 
 from __future__ import annotations
 
 import json
 import os
 import random
-import shutil
 import signal
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from training_runs import (
     SIMPLE,
@@ -18,10 +16,8 @@ from training_runs import (
     ended,
     forked,
     log_of,
-    refusal,
     snapshot_arrays,
     weights,
-    without,
     write_run,
     write_solver,
 )
@@ -32,15 +28,6 @@ from port.solver.states import read_solver_state
 from port.training import Options, train
 from prototxt_gen.errors import CaffeError, DataError
 from prototxt_gen.schema import read_prototxt
-
-
-@pytest.fixture(scope="module", params=["bvlc", "srn"])
-def finished(request, tmp_path_factory):
-    """A folder with a run that was never interrupted."""
-    folder = tmp_path_factory.mktemp(request.param)
-    assert train(write_run(folder, request.param), SIMPLE) == 0
-    return folder
-
 
 # ---- signals and kills
 
@@ -241,93 +228,3 @@ def test_snapshots_of_an_older_run_are_pointed_out(tmp_path, capsys):
     assert "--resume latest takes it until this run is past it" in said
     train(solver, Options(workers=0, resume="latest"))
     assert "older run" not in capsys.readouterr().err
-
-
-# ---- what is refused
-
-
-MEMORY = """
-layer { name: "in" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 } } }
-layer { name: "mem" type: "MemoryData" top: "x" top: "t"
-        memory_data_param { batch_size: 2 channels: 3 height: 4 width: 5 } }
-layer { name: "fc" type: "InnerProduct" bottom: "data" top: "y" loss_weight: 1
-        inner_product_param { num_output: 4 } }
-"""
-
-
-def test_a_net_fed_from_memory(tmp_path, capsys):
-    (tmp_path / "net.prototxt").write_text(MEMORY)
-    said = refusal(capsys, "--solver", str(write_solver(tmp_path)))
-    assert "layer 'in': Input: the batches of the TRAIN net come from memory" in said
-    assert "layer 'mem': MemoryData" in said and "solver.step({blob: array})" in said
-
-
-def test_everything_wrong_with_a_solver_at_once(tmp_path, capsys):
-    solver = write_run(tmp_path, solver="max_iter: 0 average_loss: 0")
-    said = refusal(capsys, "--solver", str(solver), "--weights", "a", "--resume", "b", "--seed", "-3")
-    assert said.count("error: ") == 4
-    for part in ("max_iter 0", "average_loss 0", "--weights and --resume", "--seed -3"):
-        assert part in said
-
-
-@pytest.mark.parametrize(
-    "fields, message",
-    [
-        ("test_interval: 0", "0 with test nets; expected 1 or more"),
-        ("test_iter: 0", "field 'test_iter': 0; expected 1 or more"),
-    ],
-)
-def test_test_nets_that_caffe_refuses(tmp_path, capsys, fields, message):
-    assert message in refusal(capsys, "--solver", str(write_run(tmp_path, solver=fields)))
-
-
-def test_a_missing_database(tmp_path, capsys):
-    solver = write_run(tmp_path)
-    shutil.rmtree(tmp_path / "images")
-    shutil.rmtree(tmp_path / "labels")
-    said = refusal(capsys, "--solver", str(solver))
-    assert said.count("there is no such database") == 2 and "layer 'images'" in said and "layer 'truth'" in said
-
-
-def test_labels_of_another_width(tmp_path, capsys):
-    from port.data import label_datum, new_database
-
-    solver = write_run(tmp_path)
-    shutil.rmtree(tmp_path / "labels")
-    with new_database(tmp_path / "labels") as writer:
-        writer.put([(f"{i:08d}".encode(), label_datum(np.ones(5, np.float32))) for i in range(23)])
-    said = refusal(capsys, "--solver", str(solver))
-    assert "layer 'loss'" in said and "4x3 scores and 4x5x1x1 targets" in said
-
-
-def test_weights_that_do_not_fit(finished, tmp_path, capsys):
-    solver = write_run(tmp_path, "bvlc", norm=False)
-    net = tmp_path / "net.prototxt"
-    net.write_text(net.read_text().replace("num_output: 7", "num_output: 9"))
-    model = finished / "run" / "tiny_iter_5.caffemodel"
-    said = refusal(capsys, "--solver", str(solver), "--weights", str(model))
-    assert "layer 'conv'" in said and "expected 9x3x3x3" in said
-    assert not (tmp_path / "run").exists()
-
-
-def test_weights_are_taken_and_reported(finished, tmp_path, capsys):
-    model = finished / "run" / "tiny_iter_12.caffemodel"
-    net = (finished / "net.prototxt").read_text().replace('"fc"', '"fc_new"')
-    (tmp_path / "net.prototxt").write_text(net)
-    solver = write_solver(tmp_path, "max_iter: 1 base_lr: 0 test_interval: 100 test_initialization: false")
-    assert main(["train", "--solver", str(solver), "--weights", str(model), "--workers", "0"]) == 0
-    said = capsys.readouterr().err
-    assert "1 not in the net: fc" in said and "1 without weights, filled: fc_new" in said
-    made, given = weights(tmp_path / "run" / "tiny_iter_1.caffemodel"), weights(model)
-    np.testing.assert_array_equal(made["conv[0]"], given["conv[0]"])
-
-
-def test_snapshot_prefix_and_its_default(tmp_path, capsys):
-    solver = write_run(tmp_path, "srn", solver="max_iter: 1 test_interval: 100")
-    other = tmp_path / "else" / "where"
-    assert main(["train", "--solver", str(solver), "--snapshot-prefix", str(other), "--workers", "0"]) == 0
-    assert other.with_name("where_iter_1.solverstate").exists() and other.with_name("where.log").exists()
-    solver.write_text(without(solver, "snapshot_prefix"))
-    assert main(["train", "--solver", str(solver), "--workers", "0"]) == 0
-    assert (tmp_path / "solver_iter_1.solverstate").exists()
-    assert "snapshot_prefix is not set" in capsys.readouterr().err

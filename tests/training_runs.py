@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+import port
 from port.__main__ import main
 from port.caffemodel import read_caffemodel
 from port.data import image_datum, label_datum, new_database
+from port.solver import Solver
 from port.solver.states import read_solver_state
 from port.training import Options
 from prototxt_gen import command
@@ -145,3 +147,16 @@ def refusal(capsys: Any, *arguments: str) -> str:
 def ended(child: int) -> int:
     """The exit status of a child, negative for the signal that killed it."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def quadratic(tmp_path: Path, text: str, dialect: str = "bvlc") -> Solver:
+    """A net of one weight whose gradient is the input: loss = w * x."""
+    net = tmp_path / "net.prototxt"
+    net.write_text(
+        'input: "x" input_shape { dim: 1 dim: 1 }\n'
+        'layer { name: "w" type: "InnerProduct" bottom: "x" top: "y" loss_weight: 1'
+        "  inner_product_param { num_output: 1 bias_term: false weight_filler { value: 1 } } }"
+    )
+    solver = tmp_path / "solver.prototxt"
+    solver.write_text(f'net: "{net}"\n{text}\n')
+    return port.load_solver(solver, dialect=dialect)

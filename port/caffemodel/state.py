@@ -17,6 +17,7 @@ from .writer import Piece, _blob_pieces, _check_size, _size, _write_piece
 
 # SolverState (proto numbers)
 _ITER, _LEARNED_NET, _HISTORY, _CURRENT_STEP = 1, 2, 3, 4
+_NAME = b"\n"  # how a net begins: field 1, its name, where a state has a number
 
 
 @dataclass
@@ -54,6 +55,10 @@ def read_state(path: str | Path) -> SolverState:
                 elif number == _CURRENT_STEP:
                     state.current_step = _integer(scan, entry, 32)
     except WireError as error:
+        if source.buffer[:1] == _NAME:
+            fix = "name the .solverstate of the same iteration, or give this file as weights"
+            found = "at byte 0: this looks like a .caffemodel"
+            raise WeightsError(Problem(found, "a solver state (.solverstate)", fix, file=path)) from None
         raise WeightsError(_wire_problem(source, error, "", "a solver state")) from None
     if _ITER not in seen:
         fix = "name a .solverstate that Caffe or this project saved"

@@ -24,7 +24,9 @@ def add(verbs: Any) -> None:
     )
     train.set_defaults(run=run)
     train.add_argument("--solver", required=True, type=Path, metavar="FILE", help="the solver prototxt")
-    train.add_argument("--weights", default="", metavar="A,B", help="caffemodels to start from; later over earlier")
+    train.add_argument(
+        "--weights", action="append", default=[], metavar="A,B", help="caffemodels to start from; later over earlier"
+    )
     train.add_argument(
         "--resume",
         metavar="STATE",
@@ -72,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
     plateau = PlateauOptions(args.plateau_patience, args.plateau_threshold, args.plateau_smallest, args.plateau_factor)
     options = Options(
-        weights=[part for part in args.weights.split(",") if part.strip()],
+        weights=[part for given in args.weights for part in given.split(",") if part.strip()],
         resume=args.resume,
         prefix=args.snapshot_prefix,
         workers=args.workers,

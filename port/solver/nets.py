@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen.errors import Problem, Problems, UsageError
+from prototxt_gen.errors import CaffeError, Problem, Problems, UsageError
 from prototxt_gen.schema.dialect import NO_EVIDENCE
 from prototxt_gen.schema.text import Parsed, read_prototxt
 from prototxt_gen.schema.upgrade import upgrade_solver
@@ -51,12 +52,24 @@ class SolverFile:
         with Problems(UsageError, self.file) as problems:
             _check_tests(param, problems)
         inner = [(f"test_net_param {i}", self._inner(net)) for i, net in enumerate(param.test_net_param)]
-        named = [(f"test_net '{name}'", _read(self.file, name, self.dialect)) for name in param.test_net]
+        named = self._named(param.test_net)
         definitions = inner + named
         general = (self.train.place, self.train.parsed)
         definitions += [general] * (len(param.test_iter) - len(definitions))
         states = list(param.test_state) or [None] * len(definitions)
         return [_source(*entry, "TEST", state) for entry, state in zip(definitions, states, strict=True)]
+
+    def _named(self, names: Sequence[str]) -> list[tuple[str, Parsed]]:
+        """The nets in test_net; raises CaffeError with the problems of all."""
+        found, problems = [], []
+        for name in names:
+            try:
+                found.append((f"test_net '{name}'", _read(self.file, "test_net", name, self.dialect)))
+            except CaffeError as error:
+                problems += error.problems
+        if problems:
+            raise UsageError(problems)
+        return found
 
     def _inner(self, net: Any) -> Parsed:
         return _inner(net, self.dialect, self.file)
@@ -74,7 +87,8 @@ def read_solver(path: str | Path, dialect: str | None = None) -> SolverFile:
     if train.parsed.dialect != parsed.dialect:
         parsed = read_prototxt(path, "SolverParameter", dialect=train.parsed.dialect)
     param, notes = upgrade_solver(parsed.message, parsed.dialect, str(path))
-    return SolverFile(str(path), param, train.parsed.dialect, train.parsed.reason, notes, train)
+    reason = train.parsed.reason if dialect or not found else f"in the solver file, {parsed.reason}"
+    return SolverFile(str(path), param, train.parsed.dialect, reason, notes, train)
 
 
 def _train(parsed: Parsed, dialect: str | None) -> NetSource:
@@ -87,7 +101,7 @@ def _train(parsed: Parsed, dialect: str | None) -> NetSource:
     if given[0].endswith("_param"):
         net = _inner(value, parsed.dialect, parsed.file)
     else:
-        net = _read(parsed.file, value, dialect)
+        net = _read(parsed.file, given[0], value, dialect)
     return _source(given[0], net, "TRAIN", param.train_state if param.HasField("train_state") else None)
 
 
@@ -95,8 +109,12 @@ def _inner(net: Any, dialect: str, file: str) -> Parsed:
     return Parsed(net, dialect, "as the solver file", file, [0] * len(net.layers or net.layer))
 
 
-def _read(solver: str, named: str, dialect: str | None) -> Parsed:
-    return read_prototxt(net_path(solver, named), dialect=dialect)
+def _read(solver: str, field: str, named: str, dialect: str | None) -> Parsed:
+    path = net_path(solver, named)
+    if not path.exists():
+        fix = "write its path from the current folder, as Caffe reads it, or from the solver's"
+        raise UsageError(Problem(f"there is no net '{named}'", fix=fix, field=field, file=solver))
+    return read_prototxt(path, dialect=dialect)
 
 
 def net_path(solver: str, named: str) -> Path:
@@ -131,5 +149,5 @@ def _check_tests(param: Any, problems: Problems) -> None:
         fix = "set it, or remove test_iter"
         problems.add(f"{param.test_interval} with test nets", expected="1 or more", fix=fix, field="test_interval")
     for value in param.test_iter:
-        if value < 1:
-            problems.add(f"{value}", expected="1 or more", field="test_iter")
+        if value < 0:
+            problems.add(f"{value}", expected="0 or more", field="test_iter")

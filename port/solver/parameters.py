@@ -19,7 +19,7 @@ class Learned:
     lr_mult: float
     decay_mult: float
     owner: int  # position of the blob that it shares values with; its own when it owns them
-    others: list[torch.Tensor] = field(default_factory=list)  # BVLC's sharers of another shape, or of which one is frozen
+    others: list[torch.Tensor] = field(default_factory=list)  # BVLC: sharers of another shape, or frozen alone
 
     def clear(self) -> None:
         """Drop the gradient."""

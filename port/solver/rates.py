@@ -19,6 +19,7 @@ NEEDED = {
     "sigmoid": ("gamma", "stepsize"),
     "exp10": ("stepsize",),
 }
+UNSAID = ("base_lr", "gamma", "power")  # 0 for Caffe
 
 
 def check_policy(param: Any, dialect: str, problems: Problems) -> None:
@@ -28,9 +29,9 @@ def check_policy(param: Any, dialect: str, problems: Problems) -> None:
         expected = "one of: " + ", ".join(known)
         problems.add(f"the policy '{param.lr_policy}'", expected=expected, field="lr_policy")
         return
-    for name in NEEDED.get(param.lr_policy, ()):
+    for name in ("base_lr", *NEEDED.get(param.lr_policy, ())):
         if not param.HasField(name):
-            fix = f"write {name}: 0, which Caffe takes without a word" if name in ("gamma", "power") else ""
+            fix = f"write {name}: 0, which Caffe takes without a word" if name in UNSAID else ""
             problems.add(f"no {name} for the policy '{param.lr_policy}'", expected="a value", fix=fix, field=name)
     # The fork checks none of these: stepsize 0 crashes it, a sigmoid's may be anything, and so may gamma.
     dividing = ("step", "exp10") if dialect == "srn" else ("step", "sigmoid")

@@ -60,7 +60,7 @@ def check(options: Options, solver: SolverFile) -> None:
             problems.add(f"--workers {options.workers}", expected="0 or more", file="")
         if options.seed is not None and options.seed < 0:
             problems.add(f"--seed {options.seed}", expected="0 or more", file="")
-        if options.plateau and not len(param.test_iter):
+        if options.plateau and not any(param.test_iter[:1]):
             fix = "give the solver a test net with a loss (test_iter, test_interval)"
             problems.add("--plateau without a test net", fix=fix, field="test_iter")
         if options.plateau and (options.plateau.patience < 1 or not 0 < options.plateau.factor < 1):

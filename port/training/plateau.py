@@ -28,7 +28,8 @@ class Plateau:
 
     def tested(self, loss: float) -> bool:
         """Take a test's loss into account; whether the rate changed, or training ended."""
-        if loss < self.best - abs(self.best) * self.threshold or math.isinf(self.best):
+        first = math.isinf(self.best) and math.isfinite(loss)
+        if first or loss < self.best - abs(self.best) * self.threshold:
             self.best, self.waiting = loss, 0
             return False
         self.waiting += 1

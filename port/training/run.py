@@ -132,6 +132,8 @@ class _Setup:
     def _test(self, number: int, source: NetSource, trained: CaffeNet) -> TestNet:
         feed = self._feed(source, number + 1)
         test = TestNet(self._net(source, feed, self._weights()), feed, self.file.param.test_iter[number])
+        if not test.iterations:
+            self.notes.append(f"test net {number}: test_iter is 0, so it is built and never run")
         own = test.share(trained)
         if own:
             self.notes.append(f"test net {number}: layers with parameters of their own: {', '.join(own)}")

@@ -188,6 +188,8 @@ class Trainer:
             self.ranks.spread([*solver.net.parameters(), *solver.net.buffers()])
         self._draw(TESTING)
         for number, test in enumerate(self.tests):
+            if not test.iterations:
+                continue  # Caffe makes no pass and has no score
             self.records.log(f"Iteration {solver.iter}, Testing net (#{number})")
             scores: Scores | None = None
             if together or self.ranks.first:
@@ -251,8 +253,9 @@ class Trainer:
             lost = Problem(f"there is no snapshot of iteration {self.solver.iter}; {kept}", fix=fix)
             raise type(error)([*error.problems, lost]) from None
         self.last, self.last_iter = state, self.solver.iter
-        self.records.log(f"Snapshotting to binary proto file {model}")
-        self.records.say(f"Snapshotting solver state to binary proto file {state}")
+        form = "HDF5" if state.suffix == ".h5" else "binary proto"
+        self.records.log(f"Snapshotting to {form} file {model}")
+        self.records.say(f"Snapshotting solver state to {form} file {state}")
 
     def _rescued(self, error: Exception) -> CaffeError | None:
         """Make the start of a failed iteration a snapshot; returns the error with the way on, if it is understood."""
