@@ -81,6 +81,12 @@ def test_nothing_compared_is_no_success():
     assert not replace(compare_row(paper_figures(), load_table(2), ROW, 3, 80), figures=())
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    """Whatever terminal the tests run in."""
+    monkeypatch.setenv("COLUMNS", "500")
+
+
 def cells(page: str, row: str) -> list[str]:
     """The words of the line of a page that starts so."""
     (line,) = (line for line in page.splitlines() if line.strip("| ").startswith(row))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -21,6 +22,12 @@ from verify.scores import write_scores
 from verify.tables import load_table
 
 IMAGES, CLASSES = 61, 5
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    """Whatever terminal the tests run in."""
+    monkeypatch.setenv("COLUMNS", "500")
 
 
 def main(number: int):
@@ -154,6 +161,22 @@ def test_definitions_are_printed_and_in_the_data(data, capsys):
         assert all(each.text in page and each.used_by in page for each in direct)
         (line,) = (line for line in page.splitlines() if "> all of the top 3" in line)
         assert f"{100 * direct[-2].figures['P-O@3']:.2f}" in line
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_pages_fit_the_terminal(data, capsys, monkeypatch, number, width):
+    files = ["--scores", "scores.txt", "--labels", "wider.txt" if number == 3 else "labels.txt", "--later"]
+    told = [*files, "--definitions", "--bootstrap", "3"]
+    assert run(main(number), told) == 1
+    wide = capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert run(main(number), told) == 1
+    page = capsys.readouterr().out
+    assert max(map(len, page.splitlines())) <= width < max(map(len, wide.splitlines()))
+    # Nothing is lost: every figure once, every word (rows of a table that is cut are named twice).
+    assert sorted(re.findall(r"[-+]?\d+\.\d+", page)) == sorted(re.findall(r"[-+]?\d+\.\d+", wide))
+    assert set(page.split()) == set(wide.split())
 
 
 def test_without_being_asked_for_nothing_is_added(data, capsys):

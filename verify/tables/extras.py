@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from prototxt_gen.columns import columns as aligned
+from prototxt_gen.columns import fold, folded, terminal_width
 from prototxt_gen.errors import DataError, Problems
 
 from ..bootstrap import RESAMPLES, SEED, Intervals, bootstrap, check_drawing
@@ -54,7 +54,9 @@ class Found:
         blocks = [_definitions_page(self.definitions, style)] if self.definitions else []
         notes = [str(self.intervals)] if self.intervals else []
         notes += self.notes
-        blocks += ["\n".join(f"- {note}" if style == "markdown" else note for note in notes)] if notes else []
+        width = terminal_width()
+        lines = [[f"- {note}"] if style == "markdown" else fold(note, width) for note in notes]
+        blocks += ["\n".join(line for each in lines for line in each)] if notes else []
         return "\n\n".join(blocks)
 
     def data(self) -> dict[str, Any]:
@@ -173,7 +175,8 @@ def _definitions_page(definitions: Sequence[Definition], style: str) -> str:
         for each in group:
             cells = [f"{100 * value:.2f}" for value in each.figures.values()]
             rows.append([f"{'>' if each.authors else ' '} {each.text}", *cells, each.used_by])
-        lines = markdown_table(rows) if style == "markdown" else aligned(rows, right=range(1, len(names) + 1))
+        figures = range(1, len(names) + 1)
+        lines = markdown_table(rows) if style == "markdown" else folded(rows, figures, terminal_width())
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 

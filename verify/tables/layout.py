@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prototxt_gen.columns import columns as aligned
+from prototxt_gen.columns import fold, terminal_width
 
 from .comparison import DIFFERENT, QUOTED, Figure, RowComparison
 from .published import TOP3, Figures, PublishedTable
@@ -40,15 +41,18 @@ def side_by_side(
 
 
 def table_page(comparison: RowComparison, style: str, later: bool = False) -> str:
-    """The whole table, ours inserted below the row that it is compared with."""
-    table = comparison.table
+    """The whole table, ours inserted below the row that it is compared with.
+
+    On a terminal too narrow for it, the columns of the top 3 come below the others.
+    """
+    table, width = comparison.table, terminal_width()
     lines: list[Line] = []
     for line, name in zip(published_lines(table), table.rows, strict=True):
         lines.append(line)
         if name == comparison.row:
             lines += _ours(comparison, table.columns, style)
-    blocks = [_heading(comparison, style), _grid(lines, table.columns, style), [LEGEND]]
-    return _page([*blocks, *(_later(table, style) if later else []), _notes(comparison, style)])
+    blocks = [_heading(comparison, style), _grid(lines, table.columns, style, width), [LEGEND]]
+    return _page([*blocks, *(_later(table, style, width) if later else []), _notes(comparison, style, width)])
 
 
 def row_page(comparison: RowComparison, style: str) -> str:
@@ -60,7 +64,7 @@ def row_page(comparison: RowComparison, style: str) -> str:
         cells = [figure.column, f"{figure.paper:.1f}", f"{figure.ours:.2f}", _signed(figure.difference)]
         body.append(cells + [_range(figure)] * ranged + [comparison.mark(figure)])
     block = markdown_table(body) if style == "markdown" else aligned(body, right=range(1, len(titles) + ranged))
-    return _page([_heading(comparison, style), block, _notes(comparison, style)])
+    return _page([_heading(comparison, style), block, _notes(comparison, style, terminal_width())])
 
 
 def data(comparison: RowComparison, later: bool = False) -> dict[str, Any]:
@@ -120,23 +124,36 @@ def _ours(comparison: RowComparison, names: Sequence[str], style: str) -> list[L
     return [*lines, line("reproduced", lambda f: marks.get(comparison.mark(f), "yes"))]
 
 
-def _later(table: PublishedTable, style: str) -> list[list[str]]:
+def _later(table: PublishedTable, style: str, width: int | None = None) -> list[list[str]]:
     if not table.later:
         return [[f"no figures of later methods are known for {table.dataset}"]]
     names = [c for c in table.columns if any(c in row for row in table.later.values())]
     lines = [(name, [_cell(row.get(c)) for c in names]) for name, row in table.later.items()]
-    return [[LATER], _grid(lines, names, style)]
+    return [[LATER] if style == "markdown" else fold(LATER, width), _grid(lines, names, style, width)]
 
 
-def _grid(lines: Sequence[Line], names: Sequence[str], style: str) -> list[str]:
-    body = [[label, *cells] for label, cells in lines]
+def _grid(lines: Sequence[Line], names: Sequence[str], style: str, width: int | None = None) -> list[str]:
     if style == "markdown":
-        return markdown_table([["", *names], *body])
+        return markdown_table([["", *names], *([label, *cells] for label, cells in lines)])
     split = next((i for i, name in enumerate(names) if name.endswith(TOP3)), len(names))
-    above = ["All", *[""] * (split - 1), "top 3", *[""] * (len(names) - split - 1)] if split < len(names) else []
-    heads = [["", *above]] if above else []
-    heads.append(["", *(name.removesuffix(TOP3) for name in names)])
-    return aligned([*heads, *body], right=range(1, len(names) + 1))
+    groups = {"All": slice(0, split), "top 3": slice(split, None)} if split < len(names) else {"": slice(None)}
+    whole = _aligned(lines, names, groups)
+    if len(groups) == 1 or not width or max(map(len, whole)) <= width:
+        return whole
+    parts = [
+        _aligned([(label, cells[part]) for label, cells in lines], names[part], {title: slice(None)})
+        for title, part in groups.items()
+    ]
+    return [*parts[0], "", *parts[1]]
+
+
+def _aligned(lines: Sequence[Line], names: Sequence[str], groups: Mapping[str, slice]) -> list[str]:
+    """Lines under their columns' names, and those under the titles of their groups."""
+    above = [""]
+    for title, part in groups.items():
+        above += [title, *[""] * (len(names[part]) - 1)]
+    heads = [above, ["", *(name.removesuffix(TOP3) for name in names)]]
+    return aligned([*heads[not any(above) :], *([label, *cells] for label, cells in lines)], range(1, len(names) + 1))
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -154,8 +171,10 @@ def _heading(comparison: RowComparison, style: str) -> list[str]:
     return [f"**{comparison.heading}**" if style == "markdown" else comparison.heading]
 
 
-def _notes(comparison: RowComparison, style: str) -> list[str]:
-    return [f"- {note}" for note in comparison.notes] if style == "markdown" else comparison.notes
+def _notes(comparison: RowComparison, style: str, width: int | None = None) -> list[str]:
+    if style == "markdown":
+        return [f"- {note}" for note in comparison.notes]
+    return [line for note in comparison.notes for line in fold(note, width)]
 
 
 def _cell(value: float | None, scale: float = 1) -> str:
