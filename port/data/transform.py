@@ -166,8 +166,8 @@ def resize(pixels: Pixels, height: int, width: int, how: int = cv2.INTER_LINEAR)
         raise DataError(Problem(f"a window of {pixels.shape[0]}x{pixels.shape[1]} pixels", "1 pixel or more"))
     try:
         resized = cv2.resize(pixels, (width, height), interpolation=how)
-    except cv2.error as cause:
-        found = f"OpenCV cannot resize it to {height:,}x{width:,} (height x width): {cause.err}"
+    except cv2.error:
+        found = f"OpenCV cannot resize it to {height:,}x{width:,} (height x width)"
         raise DataError(Problem(found, "a size that fits into memory")) from None
     return resized[:, :, None] if resized.ndim == 2 else resized
 
