@@ -14,13 +14,15 @@ from training_runs import (
     log_of,
     refusal,
     snapshot_arrays,
+    weights,
     without,
     write_run,
+    write_solver,
 )
 
 from port.__main__ import main
 from port.solver.states import read_solver_state
-from port.training import Options, PlateauOptions, train
+from port.training import Options, PlateauOptions, Speed, train
 
 # ---- the plateau schedule
 
@@ -158,3 +160,30 @@ def test_fused_leaves_other_scales_alone(tmp_path, capsys, old, new):
 def test_fused_refuses_other_rules(tmp_path, capsys):
     solver = write_run(tmp_path, solver='type: "Adam" momentum2: 0.99')
     assert "--fused with Adam" in refusal(capsys, "--solver", str(solver), "--fused", "--workers", "0")
+
+
+SHARED_KERNELS = """
+layer { name: "d" type: "DummyData" top: "x" dummy_data_param { shape { dim: 2 dim: 3 dim: 5 dim: 7 }
+        data_filler { type: "gaussian" } } }
+layer { name: "a" type: "Convolution" bottom: "x" top: "y" param { name: "w" }
+        convolution_param { num_output: 3 kernel_size: 2 bias_term: false weight_filler { type: "xavier" } } }
+layer { name: "b" type: "Convolution" bottom: "y" top: "z" param { name: "w" }
+        convolution_param { num_output: 3 kernel_size: 2 bias_term: false } }
+layer { name: "l" type: "Reduction" bottom: "z" top: "l" loss_weight: 1 reduction_param { operation: SUMSQ } }
+"""
+
+
+@pytest.mark.parametrize("dialect", ["bvlc", "srn"])
+def test_shared_kernels_stay_shared_channels_last(tmp_path, dialect):
+    (tmp_path / "net.prototxt").write_text(SHARED_KERNELS)
+    text = "max_iter: 4 test_interval: 0 base_lr: 0.001"
+    solver = write_solver(tmp_path, text)
+    solver.write_text(without(solver, "test_iter"))
+    found = {}
+    for name, speed in (("plain", Speed()), ("last", Speed(channels_last=True))):
+        options = Options(workers=0, dialect=dialect, speed=speed, prefix=str(tmp_path / name))
+        assert train(solver, options) == 0
+        found[name] = weights(tmp_path / f"{name}_iter_4.caffemodel")
+    for blob, values in found["plain"].items():
+        np.testing.assert_allclose(found["last"][blob], values, rtol=0, atol=1e-5)
+    assert np.array_equal(found["last"]["a[0]"], found["last"]["b[0]"])

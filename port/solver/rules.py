@@ -105,3 +105,4 @@ RULES: dict[str, tuple[Rule, int, tuple[str, ...]]] = {
 }
 FORK_TYPES = ("SGD", "Nesterov", "AdaGrad")
 NO_MOMENTUM = ("AdaGrad", "RMSProp")
+DECAYS = {"RMSProp": ("rms_decay",), "Adam": ("momentum", "momentum2")}  # 1 would divide by zero, or learn nothing

@@ -25,7 +25,7 @@ from .parameters import Learned, gradients, learned_blobs
 from .passes import Batch, Outputs, Passes
 from .publishing import publishing
 from .rates import check_policy, rate, step_counter
-from .rules import FORK_TYPES, NO_MOMENTUM, RULES, add_scaled
+from .rules import DECAYS, FORK_TYPES, NO_MOMENTUM, RULES, add_scaled
 from .states import read_solver_state, write_solver_state
 
 
@@ -61,9 +61,11 @@ class Solver:
                 problems.add(f"the solver type '{self.type}'", expected="one of: " + ", ".join(known), field="type")
             if self.type in NO_MOMENTUM and param.momentum:
                 problems.add(f"momentum {param.momentum:g} with {self.type}", expected="none", field="momentum")
-            if self.type == "RMSProp" and not 0 <= param.rms_decay < 1:
-                found, expected = f"rms_decay {param.rms_decay:g}", "0 or more, and below 1"
-                problems.add(found, expected=expected, field="rms_decay")
+            for name in DECAYS.get(self.type, ()):
+                value = getattr(param, name)
+                if not 0 <= value < 1:
+                    found = f"{name} {value:g} with {self.type}"
+                    problems.add(found, expected="0 or more, and below 1", field=name)
             if param.iter_size < 1:
                 problems.add(f"iter_size {param.iter_size}", expected="1 or more", field="iter_size")
             if param.regularization_type not in ("L1", "L2"):

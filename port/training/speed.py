@@ -38,9 +38,7 @@ def apply_speed(solver: Solver, speed: Speed) -> list[str]:
         if count:
             deviations.append(f"--fused: {count} BatchNorm layers and their Scale are computed at once")
     if speed.channels_last:
-        for blob in solver.net.parameters():
-            if blob.dim() == 4:
-                blob.data = blob.data.contiguous(memory_format=torch.channels_last)
+        solver.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # blobs that share stay so
         for held in (tensor for group in solver.history for tensor in group):
             if held.dim() == 4:
                 held.data = held.data.contiguous(memory_format=torch.channels_last)
