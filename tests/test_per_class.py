@@ -16,7 +16,7 @@ from prototxt_gen.errors import DataError
 from verify.datasets.nus_wide import CONCEPTS
 from verify.metrics import evaluate
 from verify.per_class import COCO, ClassFigures, class_figures, class_names, csv_text, doubt
-from verify.pictures import BLUE, RED, SAND, SCALE, ap_picture, improvement_picture, scale_ticks, text_width
+from verify.pictures import BLUE, RED, SAND, SCALE, ap_picture, improvement_picture, scale_ticks, text_width, written
 
 LABELS = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0], [1, 1, 0]])
 LOGITS = np.array([[2.0, -1.0, 1.0], [1.0, 3.0, -1.0], [-2.0, -3.0, -2.0], [3.0, -2.0, -3.0], [0.5, 1.0, -4.0]])
@@ -161,6 +161,22 @@ def test_classes_without_positives_have_no_bar():
     assert len(bars(improvement_picture(classes, "Title"), SAND)) == 3
     nothing = [replace(each, AP=math.nan, improvement=math.nan) for each in classes]
     assert not bars(ap_picture(nothing, "Title"), BLUE) and not bars(improvement_picture(nothing, "Title"), SAND)
+
+
+def test_a_picture_says_how_many_classes_are_left_out():
+    classes = [replace(each, name="name") for each in made_up(6)]
+    whole = improvement_picture(classes, "Title", "sub")
+    some = improvement_picture([*classes[:4], *(replace(c, improvement=math.nan) for c in classes[4:])], "Title", "sub")
+    assert some.height > whole.height  # a line more
+    assert improvement_picture(classes[:4], "Title", "sub").height == whole.height
+
+
+def test_what_the_typeface_lacks_is_not_drawn_as_boxes():
+    assert written("person, 12 °") == "person, 12 °" and written("Stoßkühlhüé") == "Sto?kuhlhue"
+    assert written("\u65e5\u672c 3") == "?? 3" and written("") == ""
+    assert text_width("\u00fc", 12) == text_width("u", 12)
+    umlauts, plain = (ap_picture([replace(c, name=name) for c in made_up(1)], "T") for name in ("M\u00fcll", "Mull"))
+    assert np.array_equal(np.asarray(umlauts.image), np.asarray(plain.image))
 
 
 def ink(canvas) -> tuple[int, int, int, int]:

@@ -214,6 +214,16 @@ def test_figures_of_each_class(data, capsys):
         assert alone.size != size
 
 
+def test_a_long_path_does_not_widen_a_picture(data, capsys):
+    deep = data.joinpath(*["a folder with a long name"] * 8, "scores.txt")
+    deep.parent.mkdir(parents=True)
+    deep.write_bytes((data / "scores.txt").read_bytes())
+    for scores, picture in (("scores.txt", "short.png"), (deep, "deep.png")):
+        assert run(main(2), ["--scores", str(scores), "--labels", "labels.txt", "--picture", picture]) == 1
+    with Image.open("short.png") as short, Image.open("deep.png") as long:
+        assert short.size == long.size
+
+
 def test_baseline_scores_follow_the_index(data, capsys):
     savemat("index.mat", {"idx_final_test": np.array([INDEX], float)})
     options = [*FILES, "--index", "index.mat", "--baseline-scores", "base.txt", "--per-class", "c.csv"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,7 @@ class Canvas:
         plate: bool = False,
     ) -> None:
         """Text whose anchor (PIL's two letters) is at (x, y); a plate hides what lies under it."""
-        place = (x * SCALE, y * SCALE)
+        place, text = (x * SCALE, y * SCALE), written(text)
         if plate:
             left, top, right, bottom = self.draw.textbbox(place, text, font=font(size), anchor=anchor)
             self.draw.rectangle((left - 2 * SCALE, top, right + 2 * SCALE, bottom), fill=WHITE)
@@ -61,6 +63,7 @@ class Canvas:
 
     def upright(self, x: float, y: float, text: str, size: float = 12, fill: Any = INK, end: bool = True) -> None:
         """Text read from below, its middle at x; it ends at y (its top), or is centred on it."""
+        text = written(text)
         length, high = text_width(text, size), 2 * size
         part = Image.new("L", (max(1, math.ceil(length * SCALE)), round(high * SCALE)), 0)
         ImageDraw.Draw(part).text((0, high * SCALE / 2), text, font=font(size), fill=255, anchor="lm")
@@ -74,13 +77,30 @@ class Canvas:
             self.image.save(file, "PNG", optimize=True)
 
 
+@cache
 def font(size: float) -> Any:
     """The typeface that Pillow brings along."""
     return ImageFont.load_default(size * SCALE)
 
 
 def text_width(text: str, size: float) -> float:
-    return float(font(size).getlength(text)) / SCALE
+    return float(font(size).getlength(written(text))) / SCALE
+
+
+def written(text: str) -> str:
+    """A text as the typeface can show it: accents are dropped, and what it lacks altogether becomes "?"."""
+    return "".join(map(_written, text))
+
+
+@cache
+def _written(character: str) -> str:
+    base = unicodedata.normalize("NFKD", character)[0]
+    return next((c for c in (character, base) if bytes(font(12).getmask(c)) != _no_glyph()), "?")
+
+
+@cache
+def _no_glyph() -> bytes:
+    return bytes(font(12).getmask("\U0010ffff"))
 
 
 def short(name: str) -> str:
@@ -119,9 +139,11 @@ def ap_picture(classes: Sequence[ClassFigures], title: str, subtitle: str = "") 
 def improvement_picture(classes: Sequence[ClassFigures], title: str, subtitle: str = "") -> Canvas:
     """The paper's figure 7: the improvement in AP, sorted, above the mean number of labels that occur together.
 
-    Classes without a positive have no improvement and are left out.
+    Classes without a positive have no improvement and are left out, which the subtitle says.
     """
     ordered = sorted((c for c in classes if not math.isnan(c.improvement)), key=lambda each: -each.improvement)
+    if left_out := len(classes) - len(ordered):
+        subtitle = f"{subtitle}\nwithout a positive image, left out: {left_out}".lstrip()
     names = [short(each.name) for each in ordered]
     pitch, size = (34.0, 13) if len(ordered) <= 24 else (17.0, 12)
     left, top, high = MARGIN + 62.0, _head_room(subtitle), 230.0

@@ -23,6 +23,7 @@ from .published import PublishedTable
 from .sources import Predictions
 
 OPTIONS = ("per_class", "picture", "class_names", "baseline_scores", "definitions", "bootstrap", "seed")
+_LONGEST = 60  # characters of a path in a picture
 HEADING = "The same scores by other definitions, in percent; > marks the authors'"
 
 
@@ -140,14 +141,19 @@ def write(extras: Extras, found: Found, table: PublishedTable, source: str) -> l
 def _draw(extras: Extras, classes: Sequence[ClassFigures], table: PublishedTable, source: str) -> None:
     from ..pictures import ap_picture, improvement_picture
 
-    about = f"{table.dataset}: {source}"
+    about = f"{table.dataset}: {_end(source)}"
     if extras.baseline_file:
-        about = f"{table.dataset}: {source} over {extras.baseline_file}\nbelow: how many other labels occur with it"
+        about += f" over {_end(str(extras.baseline_file))}\nbelow: how many other labels occur with it"
         canvas = improvement_picture(classes, "Improvement in average precision per class", about)
     else:
         canvas = ap_picture(classes, "Average precision per class", about)
     assert extras.picture is not None
     canvas.save(extras.picture)
+
+
+def _end(path: str) -> str:
+    """The end of a path, as much as a picture has room for."""
+    return path if len(path) <= _LONGEST else f"...{path[3 - _LONGEST :]}"
 
 
 def _classes(
