@@ -153,6 +153,15 @@ def test_videos_of_flow(tmp_path: Path):
     assert first.tolist() == [10, 20, 30, 40, 50] * 2
 
 
+def test_videos_start_with_the_first_whatever_rand_skip_says(tmp_path: Path):
+    for i in range(5):
+        write_video(tmp_path / f"v{i}", 3, FLOW)
+    (tmp_path / "videos.txt").write_text("".join(f"v{i} 3 {i}\n" for i in range(5)))
+    layer = video_layer('batch_size: 3 rand_skip: 9 name_pattern: "flow_%c_%04d.png"')
+    for seed in range(4):
+        assert labels(open_data(layer, "TRAIN", "srn", root=tmp_path, seed=seed), 1) == [[0, 1, 2]]
+
+
 def test_videos_of_frames(tmp_path: Path):
     write_video(tmp_path / "v", 5, ("image_%04d.jpg",))
     (tmp_path / "videos.txt").write_text("v 5 1\n")

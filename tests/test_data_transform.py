@@ -239,6 +239,9 @@ def test_settings_that_do_not_go_together(fields: str, message: str):
         ("crop_size: 10", "TRAIN", "a crop of 10x10 from an item of 9x12"),
         ("crop_size: 4 multi_scale: true scale_ratios: 1.5", "TRAIN", "a crop of 13x13 from an item of 9x12"),
         ("crop_size: 9 multi_scale: true scale_ratios: 0.1", "TRAIN", "a crop of 0x0"),
+        # Caffe wants the item as large as crop_size, though a smaller crop would be drawn and enlarged.
+        ("crop_size: 20 multi_scale: true", "TRAIN", "a crop of 20x20 from an item of 9x12"),
+        ("crop_size: 10 multi_scale: true fix_crop: true", "TRAIN", "a crop of 10x10 from an item of 9x12"),
         ("mean_value: 3 mean_value: 4", "TEST", "2 values for an item of 3 channels; expected 1 or 3"),
     ],
 )
@@ -246,6 +249,8 @@ def test_items_that_do_not_fit(fields: str, phase: str, message: str):
     transformer = Transformer(transform_param(fields), phase)
     with pytest.raises(DataError, match=message):
         transformer(picture(9, 12), rng())
+    with pytest.raises(DataError, match=message):
+        list(transformer.candidates(picture(9, 12)))
 
 
 def test_mean_images_that_do_not_fit(tmp_path: Path):

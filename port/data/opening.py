@@ -50,14 +50,14 @@ class _Opening:
     def plan(self, reader: Any, order: Order) -> Plan:
         return Plan(reader, order, order.draws, self.message.name, tuple(self.message.top), order.share.batch)
 
-    def listed(self, reader: Any, param: Any) -> Plan:
+    def listed(self, reader: Any, param: Any, rand_skip: int = 0) -> Plan:
         """The plan of a layer that reads a list: shuffled from the start, BVLC's ranks each for themselves."""
-        if param.rand_skip > len(reader):
-            found = f"{param.rand_skip}, and the list has {len(reader)} entries"
+        if rand_skip > len(reader):
+            found = f"{rand_skip}, and the list has {len(reader)} entries"
             raise DataError(Problem(found, "no more than the list has", field="rand_skip", file=reader.source))
         share = self.share(_batch_size(param), "all", "blocks")
         draws = replace(self.draws, rank=self.rank if self.dialect == "bvlc" else 0)
-        order = Order(len(reader), share, draws, shuffle=param.shuffle, rand_skip=param.rand_skip)
+        order = Order(len(reader), share, draws, shuffle=param.shuffle, rand_skip=rand_skip)
         return self.plan(reader, order)
 
 
@@ -167,7 +167,7 @@ def _open_images(opening: _Opening) -> Plan:
     path = find(_source(param), opening.root)
     entries = read_list(path, opening.root, param.root_folder, dialect=opening.dialect)
     color = cv2.IMREAD_COLOR if param.is_color else cv2.IMREAD_GRAYSCALE
-    return opening.listed(ImageReader(path, entries, transformer, color, size), param)
+    return opening.listed(ImageReader(path, entries, transformer, color, size), param, param.rand_skip)
 
 
 def _open_videos(opening: _Opening) -> Plan:
@@ -181,6 +181,7 @@ def _open_videos(opening: _Opening) -> Plan:
     transformer = opening.transformer()
     path = find(_source(param), opening.root)
     entries = read_list(path, opening.root, dialect="srn", numbers=2, files=False)
+    # The fork's VideoData never reads rand_skip.
     return opening.listed(VideoReader(path, entries, transformer, param, opening.phase == "TRAIN"), param)
 
 

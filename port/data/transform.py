@@ -16,7 +16,7 @@ from ..layers import show
 from ..mean import read_mean
 from . import windows
 from .paths import find, located
-from .windows import Window
+from .windows import Pair, Window
 
 Pixels = NDArray[Any]  # (height, width, channels), uint8 or float32
 Tensor = NDArray[np.float32]  # (channels, height, width)
@@ -62,10 +62,8 @@ class Transformer:
             return self._fixed(height, width, as_image)
         if self.original_image and as_image:
             return windows.draw_original(height, width, rng)
-        size = (self.crop, self.crop)
-        if self.multi_scale:
-            sizes = windows.crop_sizes(height, width, self.crop, self.ratios, self.max_distort)
-            size = sizes[rng.integers(len(sizes))]
+        sizes = self._sizes(height, width)
+        size = sizes[rng.integers(len(sizes))] if self.multi_scale else sizes[0]
         self._check_size(height, width, size)
         if self.fix_crop:
             offsets = windows.fixed_offsets(height, width, size, self.more_fix_crop)
@@ -81,10 +79,7 @@ class Transformer:
         if self.original_image and as_image:
             yield from windows.original_windows(height, width)
             return
-        sizes = [(self.crop, self.crop)]
-        if self.multi_scale:
-            sizes = windows.crop_sizes(height, width, self.crop, self.ratios, self.max_distort)
-        for size in sizes:
+        for size in (sizes := self._sizes(height, width)):
             self._check_size(height, width, size)
             if self.fix_crop:
                 offsets = windows.fixed_offsets(height, width, size, self.more_fix_crop)
@@ -126,6 +121,13 @@ class Transformer:
             return windows.original_centre(height, width)
         self._check_size(height, width, (self.crop, self.crop))
         return windows.centre(height, width, self.crop)
+
+    def _sizes(self, height: int, width: int) -> list[Pair]:
+        """The sizes that a training crop may have, duplicates kept; the item holds crop_size also where none is it."""
+        self._check_size(height, width, (self.crop, self.crop))
+        if not self.multi_scale:
+            return [(self.crop, self.crop)]
+        return windows.crop_sizes(height, width, self.crop, self.ratios, self.max_distort)
 
     def _check_size(self, height: int, width: int, size: tuple[int, int]) -> None:
         if size[0] > height or size[1] > width:
