@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import tifffile
 import torch
 from scoring_runs import BATCH, CLASSES, HEIGHT, IMAGES, WIDTH, scenes, score, tiny_net
 from small_nets import fully, inputs, layer
@@ -64,6 +65,17 @@ def test_unreadable_images_are_listed_and_only_their_batches_computed_again(brok
     assert score(output, root=broken) == 0 and len(blocks) == 2
     assert score(tmp_path / "all.txt") == 0
     assert output.read_bytes() == (tmp_path / "all.txt").read_bytes()
+
+
+def test_a_damaged_tiff_is_said_once(tmp_path, capsys, caplog):
+    path = tmp_path / "damaged.tif"
+    tifffile.imwrite(path, np.zeros((5, 7), np.uint16), photometric="minisblack")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:22] + b"\xff\xff" + whole[24:])  # a tag of no known type
+    line = ["--prototxt", tiny_net(), "--caffemodel", tiny_net().with_suffix(".caffemodel")]
+    assert command.run(main, list(map(str, ["score", *line, "--output", tmp_path / "scores.txt", path]))) == 2
+    assert capsys.readouterr().err.count("damaged.tif") == 1
+    assert not [record for record in caplog.records if record.name == "tifffile"]
 
 
 def test_allowed_ones_have_no_row_and_are_listed(broken, tmp_path, capsys):

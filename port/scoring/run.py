@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -40,8 +41,9 @@ def score(options: Options) -> int:
     processes call it and share the batches.
     """
     check(options)
-    # Pillow's remarks on odd EXIF data and palettes would break up the progress bar.
+    # Remarks on odd EXIF data, palettes and tags would break up the progress bar; the unreadable is said at the end.
     warnings.filterwarnings("ignore", module="PIL")
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     rank, world, local = launched()
     images = read_images(options)
     here = int(os.environ.get("LOCAL_WORLD_SIZE", world))  # processes on this machine
