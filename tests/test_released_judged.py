@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from made_up_release import MEAN, as_published, made_up_release, resized
+from scipy.io import loadmat, savemat
 
 import port
 from reference_weights import manifest
@@ -125,6 +126,9 @@ def test_what_is_equal_or_differs_everywhere_is_no_single_value():
     changed = scores.copy()
     changed[4, 11] = np.pi
     assert single_values(scores, changed, 1e-3).places.tolist() == [[4, 11]]
+    few = scores[:1, :14].copy()
+    few[0, 3] += 1
+    assert single_values(scores[:1, :14], few, 1e-3).places.tolist() == [[0, 3]]
     assert next(text for text, _ in fitted(scores, scores.round(3))) == "rounded to 3 decimals"
     assert not any("rounded" in text for text, _ in fitted(scores, scores.round(6)))
 
@@ -217,3 +221,20 @@ def test_a_small_change_that_no_jpeg_decoder_made_is_not_called_one(coco):
     )
     report = check(coco)
     assert "unexplained" in {fault.kind for fault in report.faults}, report.render("text")
+
+
+@pytest.mark.parametrize("net", [False, True])
+def test_without_its_index_nus_wide_is_not_run(tmp_path_factory, tmp_path, net):
+    release = made_up_release(tmp_path_factory.getbasetemp() / "nus_wide", "nus_wide", 20).copy(tmp_path)
+    rows = loadmat(release.index)["idx_final_test"]
+    damages = {
+        "missing": release.index.unlink,
+        "damaged": lambda: release.index.write_text("1\n2\n"),
+        "rows from 0": lambda: savemat(release.index, {"idx_final_test": rows - rows.min()}),
+    }
+    for words, damage in damages.items():
+        damage()
+        report = check(release, net)
+        fault = only(report)
+        assert words in f"{fault.kind} {fault.text}" and fault.file == release.index and report.status == 2
+        assert report.evaluation is None and report.agreement is None and report.figures is None

@@ -58,7 +58,7 @@ def single_values(ours: Scores, theirs: Scores, tolerance: float) -> Single | No
     columns = np.flatnonzero(far.any(axis=0))
     whole = len(ours) > 1 and len(columns) <= max(1, FEW * ours.shape[1])
     whole = bool(whole and (far[:, columns].mean(axis=0) > 0.5).all())
-    if not far.any() or far.all() or not (whole or far.mean() <= FEW):
+    if not far.any() or far.all() or not (whole or far.sum() <= max(1, FEW * far.size)):
         return None
     if difference[far].min() < APART * difference[~far].max():
         return None

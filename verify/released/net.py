@@ -66,7 +66,7 @@ def run_net(
     result = NetResult()
     images = _images(release, options.image_root, result.faults)
     net = _net(release, result)
-    if net is None or images is None:
+    if net is None or not images:  # no image is evaluated where the index of NUS-WIDE is missing or damaged
         return result
     session = _Session(release, found, options, net, images, result)
     if release.scores is not None and len(images) > options.sample:
