@@ -185,6 +185,18 @@ def test_options_that_do_not_go_together(images: Path, capsys):
         assert sorted(images.iterdir()) == before
 
 
+def test_labels_in_another_order_are_told(images: Path):
+    (images / "list.txt").write_text("img0.png 2\nimg1.png 0\nimg2.png 3\nimg3.png 1\nimg4.png 1\n")
+    told = "positive labels in 3 of 5 lines: are list and labels in the same order?"
+    assert told not in str(create(images / "list.txt", images, images / "db", labels=images / "labels.txt"))
+    rows = (images / "labels.txt").read_text().splitlines()
+    (images / "labels.txt").write_text("\n".join([rows[1], rows[0], *rows[2:]]))
+    assert told in str(create(images / "list.txt", images, images / "two", labels=images / "labels.txt"))
+    (images / "list.txt").write_text("".join(f"img{i}.png 7\n" for i in range(5)))  # integers that mean something else
+    text = str(create(images / "list.txt", images, images / "three", labels=images / "labels.txt"))
+    assert "in the same order" not in text
+
+
 def test_paths_of_the_whole_disk(images: Path):
     (images / "list.txt").write_text(f"{images}/img0.png 1\n{images}/img3.png 2\n")
     assert port("lmdb", "create", "--images", images / "list.txt", "--output", images / "db") == command.OK

@@ -39,6 +39,7 @@ class Created:
     count: int
     classes: int = 0
     shapes: Counter[str] = field(default_factory=Counter)  # of the images, C x H x W -> how many
+    counted: int = 0  # lines of the list whose integer is the number of positive labels, as in the authors' lists
 
     def __str__(self) -> str:
         shapes = ", ".join(f"{shape} ({count:,})" for shape, count in self.shapes.most_common(5))
@@ -48,6 +49,9 @@ class Created:
             lines.append("the files differ in channels: the Data layer needs force_color (or force_gray)")
         if self.labels:
             lines.append(f"{self.labels}: {self.count:,} rows of labels, {self.classes} classes")
+        if 0 < self.counted < self.count:
+            found = f"the list's integer is the number of positive labels in {self.counted:,} of {self.count:,} lines"
+            lines.append(f"{found}: are list and labels in the same order?")
         return "\n".join(lines)
 
 
@@ -120,6 +124,7 @@ def create(
         image_writer = stack.enter_context(new_database(output))
         if rows is not None:
             made.classes = rows.shape[1]
+            made.counted = sum(int((row > 0).sum()) == entry.label for row, entry in zip(rows, entries, strict=True))
             writer = stack.enter_context(new_database(second))
             writer.put(zip(keys, (label_datum(rows[i]) for i in turn), strict=True))
         form = _Form(size, encoded, grey)
