@@ -48,8 +48,12 @@ def test_lists_and_labels(root, tmp_path, capsys):
 def test_all_missing_files_are_named(tmp_path, capsys):
     (tmp_path / "nus").mkdir()
     status, _, err = dataset(capsys, "nus_wide", "--root", tmp_path / "nus", "--output", tmp_path / "out")
-    assert status == BAD_INPUT and err.count("there is no such file") == 2 * 82
-    assert "TrainImagelist.txt" in err and "Labels_zebra_Test.txt" in err and "NUS-WIDE.htm" in err
+    assert status == BAD_INPUT and err.count("there is no such file") == 2
+    assert "TrainImagelist.txt" in err and "TestImagelist.txt" in err and "NUS-WIDE.htm" in err
+    assert "there is no such folder, with 162 files such as Labels_airport_Train.txt" in err
+    (tmp_path / "nus/Groundtruth/TrainTestLabels").mkdir(parents=True)
+    status, _, err = dataset(capsys, "nus_wide", "--root", tmp_path / "nus", "--output", tmp_path / "out")
+    assert err.count("there is no such file") == 2 * 82 and "Labels_zebra_Test.txt" in err
 
 
 def test_a_concept_is_missing(root, tmp_path, capsys):

@@ -225,7 +225,7 @@ def test_a_small_change_that_no_jpeg_decoder_made_is_not_called_one(coco):
 
 @pytest.mark.parametrize("net", [False, True])
 def test_without_its_index_nus_wide_is_not_run(tmp_path_factory, tmp_path, net):
-    release = made_up_release(tmp_path_factory.getbasetemp() / "nus_wide", "nus_wide", 20).copy(tmp_path)
+    release = made_up_release(tmp_path_factory.getbasetemp() / "nus_wide", "nus_wide", 30).copy(tmp_path)
     rows = loadmat(release.index)["idx_final_test"]
     damages = {
         "missing": release.index.unlink,
@@ -238,3 +238,10 @@ def test_without_its_index_nus_wide_is_not_run(tmp_path_factory, tmp_path, net):
         fault = only(report)
         assert words in f"{fault.kind} {fault.text}" and fault.file == release.index and report.status == 2
         assert report.evaluation is None and report.agreement is None and report.figures is None
+
+
+def test_labels_of_0_and_1_are_none_where_0_is_unspecified(tmp_path_factory, tmp_path):
+    release = made_up_release(tmp_path_factory.getbasetemp() / "wider_att", "wider_att", 30).copy(tmp_path)
+    change(release.labels, lambda labels: labels == 1, fmt="%d")
+    fault = only(check(release, net=False))
+    assert fault.kind == "damaged" and fault.file == release.labels and "no label is -1" in fault.text

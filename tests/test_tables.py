@@ -83,7 +83,7 @@ def test_each_table_evaluates_as_its_data_set_is(data, capsys):
 
 def test_labels_of_another_protocol_are_refused(data, capsys):
     assert run(main(2), ["--scores", "scores.txt", "--labels", "wider.txt"]) == 2
-    assert "expected 0 or 1. Labels with -1 belong to protocol 'wider'" in capsys.readouterr().err
+    assert "expected 0 or 1. Labels with -1 are WIDER-Attribute's; elsewhere 0 means absent" in capsys.readouterr().err
 
 
 INDEX = [3, 1, 61, 17, 20, 44, 45, 46, 47, 5]  # from 1, in no order

@@ -135,7 +135,7 @@ def _problems(
 
 
 def _bad_words(path: str | Path, line: int, words: list[str], allowed: Sequence[int] | None) -> Iterator[Problem]:
-    fix = "labels with -1 belong to protocol 'wider'" if allowed == (0, 1) else ""
+    fix = "labels with -1 are WIDER-Attribute's; elsewhere 0 means absent" if allowed == (0, 1) else ""
     for column, word in enumerate(words, start=1):
         if not _NUMBER.fullmatch(word) or not _good(float(word), allowed):
             negative = word.startswith("-1")

@@ -18,6 +18,8 @@ from prototxt_gen.files import os_problem, read_text
 
 from .split import Split
 
+_MANY = 5  # files of a folder that is not there; more are named together
+
 
 def folder_problem(root: Path) -> None:
     """Raise DataError when the root of a data set is no folder."""
@@ -32,10 +34,18 @@ def locate(root: Path, names: Sequence[str]) -> Path:
 
 
 def require(files: Iterable[Path], origin: str) -> None:
-    """Raise DataError naming every file that is not there, and where it comes from."""
+    """Raise DataError naming every file that is not there, and where it comes from; a whole folder as one."""
+    absent: dict[Path, list[Path]] = {}
+    for file in files:
+        if not file.is_file():
+            absent.setdefault(file.parent, []).append(file)
     with Problems(DataError) as problems:
-        for file in files:
-            if not file.is_file():
+        for folder, missing in absent.items():
+            if len(missing) > _MANY and not folder.is_dir():
+                found = f"there is no such folder, with {len(missing)} files such as {missing[0].name}"
+                problems.add(found, file=folder, fix=f"they are in {origin}")
+                continue
+            for file in missing:
                 problems.add("there is no such file", file=file, fix=f"it is in {origin}")
 
 

@@ -131,10 +131,15 @@ def _columns(release: Release) -> None:
 
 
 def _contents(release: Release) -> None:
-    """Labels without a positive, and scores that are the same for every image, are none; they are not used."""
+    """Labels without a positive (or a negative), and the same scores for every image, are none; they are not used."""
     if release.labels is not None and not (release.labels == 1).any():
         text = "no label is 1, in any line"
         release.faults.append(Fault("damaged", text, release.paths["labels"], fix="fetch the file again"))
+        release.labels = None
+    if release.labels is not None and release.table.protocol == "wider" and not (release.labels == -1).any():
+        text = "no label is -1: 0 stands for unspecified, so nothing would count as negative and every AP would be 1"
+        fix = "labels of 0 and 1 are for training; the evaluation takes 1, -1 and 0"
+        release.faults.append(Fault("damaged", text, release.paths["labels"], fix=fix))
         release.labels = None
     scores = release.scores
     if scores is not None and len(scores) > 1 and (scores == scores[0]).all():
