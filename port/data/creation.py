@@ -112,10 +112,7 @@ def create(
     second = Path(label_output or f"{output}_labels")
     _check_options(size, Path(output), second, labels, label_output)
     entries = read_list(images, ".", "" if root is None else f"{root}/")
-    rows = None if labels is None else read_label_rows(labels, label_type)
-    if rows is not None and len(rows) != len(entries):
-        found = f"{len(rows):,} rows for the {len(entries):,} images of {images}"
-        raise DataError(Problem(found, "a row for each image, in the same order", file=str(labels)))
+    rows = None if labels is None else _rows_of(labels, label_type, images, len(entries))
     _check_names(images, entries)
     turn = np.arange(len(entries)) if shuffle is None else np.random.default_rng(shuffle).permutation(len(entries))
     keys = [f"{place:08d}_{entries[i].name}".encode() for place, i in enumerate(turn)]
@@ -155,6 +152,15 @@ def _datums(
             bar.update(len(results))
             yield [("", b"") if isinstance(r, DataError) else r for r in results]
         shorten(problems, "images")
+
+
+def _rows_of(labels: str | Path, kind: str, images: str | Path, count: int) -> np.ndarray:
+    """The label rows of a list's images; raises DataError when there are not as many."""
+    rows = read_label_rows(labels, kind)
+    if len(rows) != count:
+        found = f"{len(rows):,} rows for the {count:,} images of {images}"
+        raise DataError(Problem(found, "a row for each image, in the same order", file=labels))
+    return rows
 
 
 def _check_options(size: Any, output: Path, second: Path, labels: Any, label_output: Any) -> None:
