@@ -176,3 +176,16 @@ def test_a_solver_names_its_net_beside_itself(tmp_path):
 def test_the_text_parser_knows_solvers():
     param = parse('base_lr: 0.01 lr_policy: "fixed"', "SolverParameter", "srn")
     assert param.base_lr == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("given, passes", [("train_state { stage: 'aux' }", True), ("", False)])
+def test_a_recorded_run_is_in_the_solvers_state(tmp_path, given, passes):
+    folder = tmp_path / "bvlc"
+    folder.mkdir()
+    for path in RUNS[0].parent.glob("fixed_plain.*"):
+        shutil.copy(path, folder)
+    net, run = folder / "fixed_plain.net.prototxt", folder / "fixed_plain.solver.prototxt"
+    text = net.read_text()
+    net.write_text(text.replace('name: "loss_aux"', 'name: "loss_aux" include { stage: "aux" }'))
+    run.write_text(run.read_text() + given)
+    assert net.read_text() != text and bool(run_recorded(run)) == passes

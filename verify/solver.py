@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from port.net import load_net, params
+from port.net import params
 from port.solver import Solver, load_solver
+from port.solver.nets import train_source
 from prototxt_gen.errors import CaffeError, DataError, Problem
-from prototxt_gen.schema import DIALECTS
+from prototxt_gen.schema import DIALECTS, read_prototxt
 
 from .compare import Comparison, compare
 from .golden import Recording, read_arrays
@@ -56,7 +57,9 @@ def recording_of(solver: Path) -> Path:
 def start(solver_file: Path, recording: Recording) -> Solver:
     """A solver on the run's net, with its recorded initial weights."""
     net_file = solver_file.with_name(solver_file.name.replace(".solver.", ".net."))
-    net = load_net(net_file, phase="TRAIN", dialect=recording.dialect)
+    parsed = read_prototxt(net_file, dialect=recording.dialect)
+    param = read_prototxt(solver_file, "SolverParameter", dialect=parsed.dialect).message
+    net = train_source(param, parsed).load()
     held = params(net)
     with torch.no_grad():
         for layer, blobs in recording.blobs("init").items():

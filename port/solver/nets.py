@@ -102,7 +102,12 @@ def _train(parsed: Parsed, dialect: str | None) -> NetSource:
         net = _inner(value, parsed.dialect, parsed.file)
     else:
         net = _read(parsed.file, given[0], value, dialect)
-    return _source(given[0], net, "TRAIN", param.train_state if param.HasField("train_state") else None)
+    return train_source(param, net, given[0])
+
+
+def train_source(param: Any, net: Parsed, place: str = "net") -> NetSource:
+    """A net as a solver trains it: in its train_state (Solver::InitTrainNet)."""
+    return _source(place, net, "TRAIN", param.train_state if param.HasField("train_state") else None)
 
 
 def _inner(net: Any, dialect: str, file: str) -> Parsed:
