@@ -189,3 +189,17 @@ def test_a_recorded_run_is_in_the_solvers_state(tmp_path, given, passes):
     net.write_text(text.replace('name: "loss_aux"', 'name: "loss_aux" include { stage: "aux" }'))
     run.write_text(run.read_text() + given)
     assert net.read_text() != text and bool(run_recorded(run)) == passes
+
+
+def test_a_recorded_run_resumes_from_hdf5_too(tmp_path):
+    folder = tmp_path / "bvlc"
+    folder.mkdir()
+    for path in RUNS[0].parent.glob("adam.*"):
+        shutil.copy(path, folder)
+    binary = folder / "adam.solverstate"
+    state = read_solver_state(binary)
+    state.learned_net = "adam.caffemodel"
+    write_solver_state(folder / "adam.solverstate.h5", state)
+    binary.unlink()
+    result = run_recorded(folder / "adam.solver.prototxt")
+    assert result and len(result.comparisons["resumed"]) == 5

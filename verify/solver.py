@@ -118,8 +118,9 @@ def _history(solver: Solver, recording: Recording) -> list[Comparison]:
 
 def _resumed(solver: Solver, solver_file: Path, recording: Recording, batches: list) -> list[Comparison]:
     """Resume from Caffe's own snapshot and go on beside the run that never stopped."""
-    state = solver_file.with_name(solver_file.name.replace(".solver.prototxt", ".solverstate"))
-    if not state.exists():
+    stem = solver_file.name.replace(".solver.prototxt", ".solverstate")
+    state = next((p for p in (solver_file.with_name(stem + end) for end in ("", ".h5")) if p.exists()), None)
+    if state is None:
         return []
     again = start(solver_file, recording)
     again.restore(state)
