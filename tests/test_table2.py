@@ -15,6 +15,7 @@ from PIL import Image
 
 import port
 from port.images import load_image
+from port.scoring.engines import TorchEngine
 from prototxt_gen.command import run
 from prototxt_gen.errors import UsageError
 from reference_weights import manifest
@@ -315,7 +316,8 @@ def test_a_net_is_evaluated_like_the_scores_it_writes(net_files, capsys):
 
 
 def test_everything_is_checked_before_anything_is_computed(net_files, capsys, monkeypatch):
-    monkeypatch.setattr("verify.predict.compute_scores", lambda *_, **__: pytest.fail("computed"))
+    for name in ("verify.predict.compute_scores", "port.scoring.run.score", "port.scoring.engines.TorchEngine.run"):
+        monkeypatch.setattr(name, lambda *_, **__: pytest.fail("computed"))
     (net_files / "net.caffemodel").unlink()
     (net_files / "images" / "b.png").unlink()
     (net_files / "labels.txt").write_text("0 1 3\n")
@@ -337,8 +339,25 @@ def test_labels_of_another_width_or_length_are_refused(net_files, capsys, monkey
 def test_an_unreadable_image_ends_the_run_without_scores(net_files, capsys):
     (net_files / "images" / "c.png").write_bytes(b"no image")
     assert run(main, [*net_command(net_files), "--scores-out", str(net_files / "mine.txt")]) == 2
-    assert "c.png: cannot be read: in no known image format" in capsys.readouterr().err
+    assert capsys.readouterr().err.count("c.png: cannot be read: in no known image format") == 17  # of 53 lines
     assert not (net_files / "mine.txt").exists()
+
+
+def test_written_scores_are_gone_on_with(net_files, capsys, monkeypatch):
+    """What an interrupted run computed is not computed again."""
+    command = [*net_command(net_files), "--scores-out", str(net_files / "mine.txt"), "--format", "json"]
+    (net_files / "images" / "last.png").write_bytes(b"no image")
+    listed = (net_files / "list.txt").read_text().splitlines()
+    (net_files / "list.txt").write_text("\n".join([*listed[:-1], "last.png 1"]) + "\n")  # in the second batch
+    assert run(main, command) == 2 and (net_files / "mine.txt.part").exists()
+    assert "only their batches are computed" in capsys.readouterr().err
+    blocks = []
+    compute = TorchEngine.run
+    monkeypatch.setattr(TorchEngine, "run", lambda *a: (blocks.append(1), compute(*a))[1])
+    Image.fromarray(np.full((17, 19, 3), 99, np.uint8)).save(net_files / "images" / "last.png")
+    assert run(main, command) == 1 and len(blocks) == 1
+    assert json.loads(capsys.readouterr().out)["images"] == 53  # and nothing else is printed
+    assert read_scores(net_files / "mine.txt").shape == (53, CLASSES) and not (net_files / "mine.txt.part").exists()
 
 
 def test_a_net_without_an_image_input_is_refused(net_files, capsys):

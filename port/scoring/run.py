@@ -195,7 +195,7 @@ class Run:
             scores[batch.start : batch.start + len(batch.paths)] = scored.scores
             holes |= {batch.start + row: why for row, why in scored.holes.items()}
         if holes and (not self.options.allow_unreadable or len(holes) == len(self.images)):
-            fix = "mend them and run the same command: only their batches are computed; or use --allow-unreadable"
+            fix = "mend them and run the same command: only their batches are computed; or score --allow-unreadable"
             raise DataError(unreadable(holes, self.images, fix))
         kept = np.delete(scores, sorted(holes), axis=0)
         write_left_out(output, self.images, holes)

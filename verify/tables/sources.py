@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from prototxt_gen.errors import CaffeError, DataError, Problems
 from prototxt_gen.files import unwritable
 from reference_weights import manifest
 
-from ..scores import match, read_labels, read_scores, write_scores
+from ..scores import match, read_labels, read_scores
 from .published import PublishedTable
 
 
@@ -70,7 +72,7 @@ def scores_and_labels(scores_file: Path, labels_file: Path, protocol: str) -> Pr
 
 
 def from_net(table: PublishedTable, files: NetFiles, index: Path | None = None) -> Predictions:
-    """Compute the scores of a net on its test images.
+    """Compute the scores of a net on its test images; those that are written can be gone on with after an interrupt.
 
     Everything that can be checked is checked before the first image is computed; raises CaffeError with all
     problems.
@@ -96,12 +98,23 @@ def from_net(table: PublishedTable, files: NetFiles, index: Path | None = None) 
             problems.add(f"{labels.shape[1]} columns", expected=expected)
     if index is not None:
         _selected(index, len(labels))
-    scores = compute_scores(net, images, device=files.device)
-    if files.scores_out:
-        write_scores(files.scores_out, scores)
+    scores = _written(files, images) if files.scores_out else compute_scores(net, images, device=files.device)
     # Six decimals, as in the authors' files: the figures are those that the written scores give.
     rounded = np.round(scores.astype(np.float64), 6)
     return Predictions(rounded, labels, str(files.caffemodel), _remarks(rounded)).at(index)
+
+
+def _written(files: NetFiles, images: list[Path]) -> NDArray[np.float64]:
+    """The scores of all images, by way of a file; beside it a journal of what is computed."""
+    from port.scoring import Options, score
+
+    assert files.scores_out
+    wanted = Options(files.scores_out, files.prototxt, str(files.caffemodel), images=images, device=files.device)
+    with redirect_stdout(sys.stderr):
+        stopped = score(wanted)
+    if stopped:
+        raise KeyboardInterrupt
+    return read_scores(files.scores_out)
 
 
 def needed(table: PublishedTable) -> str:
