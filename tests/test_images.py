@@ -175,6 +175,15 @@ def test_tiff_samples_of_another_scale_are_refused(tmp_path, kind):
         read_pixels(tmp_path / "odd.tif")
 
 
+def test_a_deep_pgm_is_refused(tmp_path):
+    """The program saw it as almost black."""
+    (tmp_path / "deep.pgm").write_bytes(b"P5 3 2 65535\n" + bytes(range(12)))
+    with pytest.raises(DataError, match=r"deep\.pgm: a PPM of more than 8 bits; expected 8 bits, or a PNG of 16"):
+        read_pixels(tmp_path / "deep.pgm")
+    (tmp_path / "plain.pgm").write_bytes(b"P5 3 2 255\n" + bytes(range(6)))
+    assert read_pixels(tmp_path / "plain.pgm").tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
 def test_a_tiff_with_several_pictures_is_refused(tmp_path):
     tifffile.imwrite(tmp_path / "two.tif", np.zeros((2, 5, 7), np.float32), photometric="minisblack")
     with pytest.raises(DataError, match=r"two\.tif: the file holds 2 pictures"):

@@ -56,6 +56,10 @@ def _pixels(image: Any, path: Path) -> Pixels:
         return _from_inks(np.asarray(image))
     if image.mode in ("1", "L", "LA", "La"):
         return np.asarray(image.convert("L"))
+    if image.mode == "I" and image.format != "PNG":
+        # scikit-image divided these by 2^31, whatever the file's own range: a PGM of 16 bits came out black.
+        found = f"a {image.format} of more than 8 bits"
+        raise DataError(Problem(found, "8 bits, or a PNG of 16", "save it as PNG", file=path))
     if image.mode == "F" or image.mode.startswith("I"):
         return _deep(np.asarray(image), path)
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
