@@ -135,6 +135,14 @@ def test_test_initialization_and_snapshot_after_train(tmp_path):
     assert sorted(p.name for p in (tmp_path / "run").glob("*.solverstate")) == ["tiny_iter_5.solverstate"]
 
 
+def test_a_loss_that_is_no_number_is_said_once(tmp_path, capsys):
+    train(write_run(tmp_path, norm=False, solver="base_lr: 1e30 max_iter: 6 test_interval: 9 display: 1"), SIMPLE)
+    said = capsys.readouterr().err
+    assert said.count("The loss of iteration") == 1 and "smaller base_lr" in said
+    train(write_run(tmp_path / "b", solver="max_iter: 2 test_interval: 9"), SIMPLE)
+    assert "The loss of iteration" not in capsys.readouterr().err
+
+
 def test_several_test_nets_with_states(tmp_path):
     solver = write_run(tmp_path, solver="max_iter: 4 test_interval: 2")
     text = solver.read_text() + 'test_iter: 1 test_state { stage: "plain" } test_state { stage: "spare" level: 2 }'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import signal
 import time
@@ -58,7 +59,7 @@ class Trainer:
         self.seconds = 0.0  # of training before this run
         self._started = time.monotonic()
         self._speed = Speedometer()
-        self._unwritable = False
+        self._unwritable = self._diverged = False
         self._mark: dict[str, Any] = {}
         self._statistics: list[torch.Tensor] = []
 
@@ -121,6 +122,9 @@ class Trainer:
             loss, outputs = solver.forward_backward(self.feed.next())
             total += loss
         (mean,) = self.ranks.means([total / param.iter_size])
+        if not math.isfinite(mean) and not self._diverged:  # Caffe goes on without a word
+            self._diverged = True
+            self.records.say(f"The loss of iteration {iteration} is {mean:g}: a smaller base_lr, or clip_gradients?")
         smoothed = self.smoothed.add(mean, iteration)
         images = self._speed.passed(self._images())
         display = param.display and iteration % param.display == 0
