@@ -8,7 +8,7 @@ from dataset_files import coco, dataset, nus_labels, nus_wide, wider
 from scipy.io import savemat
 
 from prototxt_gen.command import BAD_INPUT, CHECK_FAILED, OK
-from verify.datasets.authors import Released
+from verify.datasets.authors import Released, _images
 from verify.datasets.columns import column_order
 from verify.datasets.compare import compare
 from verify.datasets.split import Split
@@ -29,6 +29,12 @@ def labels(seed: int = 0, rows: int = 7, classes: int = 6) -> np.ndarray:
 def against(ours, images, theirs, tags=None, names=IMAGES):
     tags = (theirs == 1).sum(1) if tags is None else tags
     return compare(Split("test", list(names), ours), Released("test", images, tags, theirs, ()), CLASSES)
+
+
+def test_a_list_with_tabs_is_read(tmp_path):
+    (tmp_path / "list.txt").write_text("a b/1.jpg\t3\nc\\2.jpg 0\n")
+    images, tags = _images(tmp_path / "list.txt")
+    assert images == ["a b/1.jpg", "c/2.jpg"] and tags.tolist() == [3, 0]
 
 
 # -- columns --------------------------------------------------------------------------------------------------------
@@ -61,6 +67,15 @@ def test_the_nearest_order_where_some_values_differ(signed):
     theirs[::50] = 1 - np.abs(theirs[::50])
     order = column_order(ours, theirs)
     assert order.ours == tuple(turn) and not order.exact
+
+
+def test_rows_in_another_order_do_not_turn_columns():
+    generator = np.random.default_rng(6)
+    ours = (generator.random((400, 30)) < np.linspace(0.01, 0.3, 30)).astype(np.int8)
+    assert column_order(ours, ours[generator.permutation(400)]).identity
+    theirs = ours[:, [1, 0, *range(2, 30)]]  # two rare columns exchanged, beside many values that differ
+    theirs[::3, 29] ^= 1
+    assert column_order(ours, theirs).ours[:3] == (1, 0, 2)
 
 
 def test_a_few_wrong_values_do_not_turn_columns():

@@ -95,7 +95,7 @@ def _images(path: Path) -> tuple[list[str], NDArray[Any]]:
     lines: Sequence[str] = read_text(path, DataError).rstrip().splitlines()
     with Problems(DataError, path) as problems:
         for number, line in enumerate(lines, start=1):
-            name, _, count = line.strip().rpartition(" ")
+            name, count, *_ = *line.rsplit(maxsplit=1), "", ""  # a tab will do
             images.append(
                 "/".join(part for part in name.strip().replace("\\", "/").split("/") if part not in ("", "."))
             )
