@@ -139,8 +139,7 @@ def elsewhere(file: ReleasedFile, root: str | Path) -> list[Path]:
     for folder, folders, names in os.walk(root):
         depth = len(Path(folder).relative_to(root).parts)
         folders[:] = sorted(folders) if depth < _DEPTH else []
-        found += [Path(folder) / name for name in names if Path(name).stem.lower() == wanted.stem.lower()]
-    # the prototxt and the caffemodel of one net have different stems; lists and labels as well
+        found += [Path(folder, name) for name in names if os.path.splitext(name)[0].lower() == wanted.stem.lower()]
     return sorted(found, key=lambda path: (path.name != wanted.name, path))[:_SHOWN]
 
 
