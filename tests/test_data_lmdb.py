@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -133,6 +137,29 @@ def test_nothing_appears_unless_all_is_well(images: Path, capsys):
     assert "list.txt:2" in error and "img1.png: the image does not decode" in error
     assert "list.txt:4" in error and "img3.png: the image is empty" in error
     assert sorted(path.name for path in images.iterdir()) == before
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_nothing_stays_of_a_call_that_was_stopped(images: Path, number: int, status: int):
+    (images / "list.txt").write_text("img0.png 1\n" * 60_000)  # takes much longer than to stop it
+    words = ("lmdb", "create", "--images", images / "list.txt", "--root", images, "--output", images / "db")
+    before = sorted(images.iterdir())
+    command_line = [sys.executable, "-m", "port", *map(str, words)]
+    # A shell's background jobs ignore Ctrl-C, and so would their children.
+    process = subprocess.Popen(command_line, stderr=subprocess.PIPE, preexec_fn=default_signals)
+    try:
+        while not list(images.glob(".db.*/database/data.mdb")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == status and sorted(images.iterdir()) == before
+
+
+def default_signals() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.mark.filterwarnings("error")

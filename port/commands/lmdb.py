@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from prototxt_gen import command
 from prototxt_gen.errors import UsageError
+
+SIGNALLED = 128  # plus the signal's number: 143 after SIGTERM, as shells have it
 
 EXAMPLES = """  python -m port lmdb create --images train.txt --root images --output train_lmdb \\
       --resize 256x256 --encoded --labels train_labels.txt
@@ -69,21 +76,40 @@ def run(args: argparse.Namespace) -> int:
 
     if args.label_type and not args.labels:
         raise UsageError("--label-type without labels; give their file with --labels")
-    made = create(
-        args.images,
-        args.root,
-        args.output,
-        size=args.resize,
-        encoded=args.encoded,
-        grey=args.grey,
-        labels=args.labels,
-        label_output=args.label_output,
-        label_type=args.label_type or "float",
-        shuffle=args.shuffle,
-        progress=True,
-    )
+    with _ending_cleanly():
+        made = create(
+            args.images,
+            args.root,
+            args.output,
+            size=args.resize,
+            encoded=args.encoded,
+            grey=args.grey,
+            labels=args.labels,
+            label_output=args.label_output,
+            label_type=args.label_type or "float",
+            shuffle=args.shuffle,
+            progress=True,
+        )
     print(made)
     return command.OK
+
+
+@contextmanager
+def _ending_cleanly() -> Iterator[None]:
+    """SIGTERM ends what runs inside as Ctrl-C does, so that nothing half-written stays."""
+    try:
+        before = signal.signal(signal.SIGTERM, _end)
+    except ValueError:  # not in the main thread: the program around has its own ways
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(SIGNALLED + number)
 
 
 def _size(text: str) -> tuple[int, int]:
