@@ -56,6 +56,13 @@ def test_all_missing_files_are_named(tmp_path, capsys):
     assert err.count("there is no such file") == 2 * 82 and "Labels_zebra_Test.txt" in err
 
 
+def test_a_list_of_another_length_is_said_once(root, tmp_path, capsys):
+    with (root / "ImageList/TestImagelist.txt").open("a") as file:
+        file.write("actor\\0009_1.jpg\n")
+    status, _, err = dataset(capsys, "nus_wide", "--root", root, "--output", tmp_path / "out")
+    assert status == BAD_INPUT and err.count("error") == 1 and "all 81 label files have 5 lines; expected 6" in err
+
+
 def test_a_concept_is_missing(root, tmp_path, capsys):
     (root / "Groundtruth/TrainTestLabels/Labels_cow_Test.txt").unlink()
     status, _, err = dataset(capsys, "nus_wide", "--root", root, "--output", tmp_path / "out")

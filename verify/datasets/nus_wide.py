@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,18 +84,34 @@ def _read(name: str, listing: Path, labels: list[Path]) -> Split:
     problems: list[Problem] = []
     images: list[str] = []
     columns = []
+    lengths: dict[int, list[Path]] = {}
     try:
         images = _images(listing)
     except CaffeError as error:
         problems += error.problems
     for file in labels:
         try:
-            columns.append(_column(file, len(images), listing))
+            lines = _lines(file)
+            lengths.setdefault(len(lines), []).append(file)
+            columns.append(_column(file, lines))
         except CaffeError as error:
             problems += error.problems
+    if images:  # else the list could not be read, and any length will do
+        problems += _other_lengths(lengths, len(images), listing)
     if problems:
         raise DataError(problems)
     return Split(name, images, np.stack(columns, axis=1))
+
+
+def _other_lengths(lengths: dict[int, list[Path]], count: int, listing: Path) -> Iterator[Problem]:
+    """A problem for each label file that has not a line per image, one for all when all have the same other number."""
+    expected = f"{count:,}, one per image of {listing}"
+    for length, files in lengths.items():
+        if length != count and len(files) == len(CONCEPTS):
+            found = f"all {len(files)} label files have {length:,} lines"
+            yield Problem(found, expected, "is the list another one, or was it changed?", file=files[0].parent)
+        elif length != count:
+            yield from (Problem(f"{length:,} lines", expected, file=file) for file in files)
 
 
 def _lines(file: Path) -> list[str]:
@@ -116,14 +133,11 @@ def _images(file: Path) -> list[str]:
     return images
 
 
-def _column(file: Path, count: int, listing: Path) -> NDArray[Any]:
-    """The labels of one concept, (images,); `count` 0: the list could not be read, so any length will do."""
-    lines = _lines(file)
+def _column(file: Path, lines: list[str]) -> NDArray[Any]:
+    """The labels of one concept, (images,), from the lines of its file."""
     with Problems(DataError, file) as problems:
         for number, line in enumerate(lines, start=1):
             if line.strip() not in ("0", "1"):
                 problems.add(f"'{line[:80]}'", line=number, expected="0 or 1")
         shorten(problems)
-        if count and len(lines) != count:
-            problems.add(f"{len(lines):,} lines", expected=f"{count:,}, one per image of {listing}")
     return np.array([line.strip() == "1" for line in lines], np.int8)
