@@ -96,6 +96,12 @@ def test_a_class_of_its_own_is_named(coco):
     assert [fault.kind for fault in report.faults] == ["values"] and "column 8 alone" in report.faults[0].text
 
 
+def test_two_exchanged_columns_are_columns(coco):
+    change(coco.predictions, lambda scores: scores[:, [*range(3), 5, 4, 3, *range(6, 80)]])
+    report = check(coco)
+    assert report.faults[0].kind == "columns" and "2 columns of the predictions" in report.faults[0].text
+
+
 def test_the_same_scores_everywhere_are_damage(coco):
     change(coco.predictions, lambda scores: np.tile(scores[3], (30, 1)))
     fault = only(check(coco))

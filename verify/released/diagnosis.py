@@ -83,11 +83,12 @@ class Doctor:
     def examine(self) -> Diagnosis:
         """Run the hypotheses and conclude."""
         base = self.judge("", "as the authors' program prepares them", self.ours)
-        single = None if base.reordered else single_values(self.ours, self.theirs, self.tolerance)
-        if single is not None:
+        self._columns()
+        single = single_values(self.ours, self.theirs, self.tolerance)
+        if single is not None and len(self.result.trials) == 1 and not base.reordered:  # no other order of columns
             self.result.faults.append(self._single(single))
             return self.result
-        for group in (self._columns, self._forms, self._blobs, self._sizes, self._preparations):
+        for group in (self._forms, self._blobs, self._sizes, self._preparations):
             if any(trial.explains and trial.agree == trial.of for trial in self.result.trials):
                 break
             group()
