@@ -217,6 +217,7 @@ BAD = [
     ("verify", ["net", "--image", "{photo.jpg}", "{good}"], ["photo.jpg: cannot be read"]),
     ("verify", ["net", "--batch", 0, "{good}"], ["--batch 0; expected 1 or more"]),
     ("prototxt_gen", ["write", "--network", "ResNet-SNR"], ["did you mean 'ResNet-SRN'?"]),
+    ("prototxt_gen", ["write", "--network", "resnet-srn"], ["did you mean 'ResNet-SRN'?"]),
     (
         "prototxt_gen",
         ["write", "--network", "ResNet-SRN", "--classes", 0, "--output", "{out}"],
