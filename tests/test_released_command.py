@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from made_up_release import made_up_release
@@ -50,6 +51,48 @@ def test_a_release_that_is_right_exits_with_zero_in_every_format(coco, capsys, t
     assert data["status"] == 0 and data["evaluation"]["reproduced"] and data["figures"]["reproduced"]
     assert data["net"]["agrees"] and data["net"]["images"] == 12 and data["faults"] == []
     assert data["net"]["worst"][0]["largest"] == data["net"]["largest"] and len(data["same_figures"]) == 13
+
+
+SHOWN = ("--definitions", "--bootstrap", "20", "--per-class", "classes.csv", "--picture", "ap.png")
+
+
+def test_what_goes_beside_the_table_is_of_our_scores_and_else_of_the_authors(coco, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(main2, command(coco, "--scores-out", "mine.txt", *SHOWN)) == 0
+    output = capsys.readouterr()
+    assert "by other definitions" in output.out and "20 resamples of 12 images" in output.out
+    assert f"of {coco.caffemodel}" in output.out and "figures of each class: classes.csv" in output.err
+    labels, ours = str(coco.root / manifest.paths(coco.root, "coco")["labels"]), Path("classes.csv").read_bytes()
+    assert Path("ap.png").stat().st_size
+    assert run(main2, ["--scores", "mine.txt", "--labels", labels, "--per-class", "again.csv"]) == 0
+    assert Path("again.csv").read_bytes() == ours
+
+    theirs = str(manifest.paths(coco.root, "coco")["scores"])
+    capsys.readouterr()
+    assert run(main2, ["--released", str(coco.root), "--format", "json", *SHOWN]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["beside"]["source"] == theirs and data["beside"]["bootstrap"]["images"] == 12
+    assert data["evaluation"]["figures"]["mAP"]["interval"] and data["figures"] is None
+    assert run(main2, ["--scores", theirs, "--labels", labels, "--per-class", "again.csv"]) == 0
+    assert Path("again.csv").read_bytes() == Path("classes.csv").read_bytes()
+
+
+def test_nothing_goes_beside_the_table_where_there_are_no_scores(coco, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = manifest.paths(coco.root, "coco")
+    paths["scores"].unlink()
+    assert run(main2, ["--released", str(coco.root), *SHOWN]) == 2
+    assert "--per-class, --picture, --definitions, --bootstrap: there are no usable scores" in capsys.readouterr().out
+    assert not Path("classes.csv").exists() and not Path("ap.png").exists()
+
+
+def test_what_a_release_reads_is_not_written_over(coco, capsys):
+    before = manifest.paths(coco.root, "coco")["labels"]
+    kept = before.read_bytes()
+    assert run(main2, ["--released", str(coco.root), "--per-class", str(before)]) == 2
+    assert "is read by this run, and would be lost" in capsys.readouterr().err and before.read_bytes() == kept
+    assert run(main2, ["--released", str(coco.root), "--dry-run", "--definitions"]) == 2
+    assert "--definitions cannot be combined with --released, --dry-run" in capsys.readouterr().err
 
 
 def test_a_fault_is_in_every_format_and_in_the_exit_status(coco, capsys):

@@ -279,12 +279,6 @@ def test_bad_options_leave_no_file(data, capsys, options, messages):
     assert all(message in error for message in messages) and sorted(Path().iterdir()) == before
 
 
-def test_what_goes_beside_the_table_takes_scores(data, capsys):
-    assert run(main(2), ["--released", ".", "--definitions"]) == 2
-    error = capsys.readouterr().err
-    assert "--definitions cannot be combined with --released; give --scores and --labels for that" in error
-
-
 def test_later_methods(data, capsys):
     assert printed(capsys, 2, *FILES, "--later")["later"]["ML-GCN (CVPR, 2019)"]["mAP"] == 83.0
     assert printed(capsys, 3, "--scores", "scores.txt", "--labels", "wider.txt", "--later")["later"] == {}

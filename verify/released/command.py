@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -39,14 +40,20 @@ def run(table: PublishedTable, options: Namespace) -> int:
         print(json.dumps(stock.data(), indent=2) if style == "json" else stock.render(style))
         return stock.status
     _check(options)
+    from ..tables import extras
     from ..tables.options import check_outputs
-
-    check_outputs(options, manifest.paths(options.released, table.key).values() if options.scores_out else ())
+    from .beside import beside
     from .run import check_release
 
+    check_outputs(options, manifest.paths(options.released, table.key).values())
+    wanted = extras.read_extras(options)
     net = _net(options) if options.image_root else None
     report = check_release(options.released, table, net, row=ROW if options.row is None else options.row)
+    beside(report, wanted)
     print(report.render(style, options.row, options.later))
+    if report.predictions is not None:
+        for note in extras.write(wanted, report.beside, table, report.predictions.source):
+            print(f"note: {note}", file=sys.stderr)
     return report.status
 
 

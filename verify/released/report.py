@@ -12,7 +12,9 @@ from prototxt_gen.command import BAD_INPUT, CHECK_FAILED, OK
 
 from ..tables import RowComparison
 from ..tables.layout import data as row_data
+from ..tables.extras import Found
 from ..tables.layout import row_page, table_page
+from ..tables.sources import Predictions
 from .agreement import Agreement
 from .diagnosis import Diagnosis
 from .faults import Fault
@@ -30,6 +32,8 @@ class Report:
     agreement: Agreement | None = None
     diagnosis: Diagnosis | None = None
     figures: RowComparison | None = None  # our scores against the paper
+    predictions: Predictions | None = None  # our scores, or else the authors', with their labels
+    beside: Found = field(default_factory=Found)  # what was asked for of those
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -79,6 +83,8 @@ class Report:
         titles = ("1. The authors' scores against the paper", "3. Our scores against the paper")
         parts = [self._table(title, part, style, row, later) for title, part in zip(titles, self._tables, strict=True)]
         pages += [*parts[0], *self._net(style), *parts[1]]
+        if self.predictions is not None and (page := self.beside.page(style)):
+            pages.append(_titled(f"Also asked for, of {self.predictions.source}", page, style))
         if self.diagnosis is not None:
             pages.append(_titled("Diagnosis", _listed(self.diagnosis.lines(), style), style))
         if self.faults:
@@ -115,6 +121,9 @@ class Report:
         """For JSON."""
         tables = [None if part is None else row_data(part, later) for part in self._tables]
         table = self.release.table
+        beside = self.beside.data()
+        if beside and self.predictions is not None:
+            beside = {"beside": {"source": self.predictions.source} | beside}
         return {
             "table": table.number,
             "dataset": table.dataset,
@@ -129,7 +138,7 @@ class Report:
             "notes": list(self.notes),
             "verdicts": list(self.verdicts()),
             "status": self.status,
-        }
+        } | beside
 
 
 def _of(part: RowComparison) -> str:

@@ -12,6 +12,7 @@ from reference_weights import manifest
 
 from ..metrics import evaluate
 from ..tables import ROW, PublishedTable, RowComparison, compare_row
+from ..tables.sources import Predictions
 from .consistency import Proof, consistency, label_faults
 from .dry import PARTS
 from .faults import Fault
@@ -44,7 +45,8 @@ def check_release(
     found = consistency(release)
     rows = release.rows
     if release.scores is not None and release.labels is not None and len(rows):
-        report.evaluation = _figures(release, release.scores[rows], str(release.paths["scores"]), row)
+        report.predictions = _predictions(release, release.scores[rows], str(release.paths["scores"]))
+        report.evaluation = _figures(release, report.predictions, row)
     proof = Proof()
     if net is not None:
         result = run_net(release, found, net, _silent if quiet else _say)
@@ -72,18 +74,24 @@ def _own_figures(report: Report, scores: np.ndarray, scores_out: Path | None, ro
     if scores_out is not None:
         report.notes.append(f"our scores, one line per evaluated image: {scores_out}")
     if release.labels is not None:
-        report.figures = _figures(release, scores, str(release.paths["caffemodel"]), row)
+        report.predictions = _predictions(release, scores, str(release.paths["caffemodel"]))
+        report.figures = _figures(release, report.predictions, row)
     else:
         report.notes.append("no figures of our scores: there are no usable labels")
 
 
-def _figures(release: Release, scores: np.ndarray, source: str, row: str) -> RowComparison:
-    """Figures of scores of the evaluated images beside a row of the table."""
+def _predictions(release: Release, scores: np.ndarray, source: str) -> Predictions:
+    """Scores of the evaluated images with their labels."""
     assert release.labels is not None
-    labels, table = release.labels[release.rows], release.table
+    return Predictions(scores, release.labels[release.rows], source, (), release.rows, len(release.labels))
+
+
+def _figures(release: Release, predictions: Predictions, row: str) -> RowComparison:
+    """Figures of scores of the evaluated images beside a row of the table."""
+    scores, labels, table = predictions.scores, predictions.labels, release.table
     figures = evaluate(scores, labels, table.protocol, top3_threshold=table.top3_threshold)
     images, classes = labels.shape
-    return compare_row(figures, table, row, images, classes, source, remarks=release.remarks)
+    return compare_row(figures, table, row, images, classes, predictions.source, remarks=release.remarks)
 
 
 def _missing(report: Report, with_net: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .published import Figures, PublishedTable
 
@@ -46,6 +46,12 @@ class RowComparison:
 
     def __bool__(self) -> bool:
         return bool(self.figures) and not self.quoted and all(figure.reproduced for figure in self.figures)
+
+    def ranged(self, intervals: Mapping[str, tuple[float, float]]) -> RowComparison:
+        """The same with intervals (column -> fractions)."""
+        return replace(
+            self, figures=tuple(replace(f, interval=_percent(intervals.get(f.column))) for f in self.figures)
+        )
 
     @property
     def quoted(self) -> bool:

@@ -40,6 +40,13 @@ class Extras:
     resamples: int | None = None
     seed: int = SEED
 
+    @property
+    def flags(self) -> list[str]:
+        """The options behind it, as they are typed."""
+        asked = (self.per_class, self.picture, self.definitions, self.resamples)
+        names = ("--per-class", "--picture", "--definitions", "--bootstrap")
+        return [name for name, value in zip(names, asked, strict=True) if value]
+
 
 @dataclass(frozen=True, eq=False)
 class Found:

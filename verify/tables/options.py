@@ -30,6 +30,7 @@ def choose(options: Namespace) -> str:
     may: tuple[str, ...]
     if "released" in given:
         source, needs, may = "released", ("released",), FROM_RELEASED + SHOWING + LOOKING
+        may += EXTRAS if "dry_run" not in given else ()
         may += COMPUTING + PROVING if "image_root" in given and "dry_run" not in given else ()
     elif "scores" in given:
         source, needs, may = "scores", FROM_SCORES, (*FROM_SCORES, "index", *SHOWING, *EXTRAS)
@@ -48,8 +49,7 @@ def choose(options: Namespace) -> str:
         hint = "give --scores, --prototxt or --released"
         problems.append(f"{_flags(extra)} given, but nothing to evaluate: {hint}")
     elif extra:
-        hint = "; give --scores and --labels for that" if source == "released" and set(extra) & set(EXTRAS) else ""
-        problems.append(f"{_flags(extra)} cannot be combined with {_flags(allowed)}{hint}")
+        problems.append(f"{_flags(extra)} cannot be combined with {_flags(allowed)}")
     if set(given) & set(CLASSES) and not set(given) & set(FOR_CLASSES):
         needless = [name for name in given if name in CLASSES]
         problems.append(f"{_flags(needless)} given, but not --per-class or --picture")
