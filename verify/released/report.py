@@ -11,8 +11,8 @@ from prototxt_gen.columns import columns
 from prototxt_gen.command import BAD_INPUT, CHECK_FAILED, OK
 
 from ..tables import RowComparison
-from ..tables.layout import data as row_data
 from ..tables.extras import Found
+from ..tables.layout import data as row_data
 from ..tables.layout import row_page, table_page
 from ..tables.sources import Predictions
 from .agreement import Agreement
