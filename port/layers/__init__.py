@@ -3,6 +3,7 @@
 from prototxt_gen.schema.messages import extend_schema
 
 from . import (
+    accuracy,
     activations,
     affine,
     classification,
@@ -40,6 +41,7 @@ __all__ = [
     "Misfit",
     "Shape",
     "UserLayer",
+    "accuracy",
     "activations",
     "affine",
     "classification",
