@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import lzma
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import cv2
 import numpy as np
 
 from port.data import DataSource, image_datum, new_database, open_data
-from prototxt_gen.schema.text import parse, read_prototxt
+from prototxt_gen.schema.text import parse
 
 GOLDEN_DATA = Path(__file__).parent / "golden" / "data"
 
@@ -49,31 +47,6 @@ def take(source: DataSource, count: int) -> list[dict[str, np.ndarray]]:
 def labels(source: DataSource, count: int) -> list[list[int]]:
     """The labels of the next batches."""
     return [batch["label"].reshape(-1).astype(int).tolist() for batch in take(source, count)]
-
-
-class RecordedData:
-    """A recorded case: what real Caffe's data layer gave."""
-
-    def __init__(self, prototxt: Path):
-        self.name = f"{prototxt.parent.name}/{prototxt.stem}"
-        self.prototxt = prototxt
-        self.dialect = prototxt.parent.name.partition("_")[0]
-        self.phase = prototxt.read_text().partition("\n")[0].rpartition(" ")[2]
-        plain = prototxt.with_suffix(".npz")
-        packed = plain.with_suffix(".npz.xz")
-        file = io.BytesIO(lzma.decompress(packed.read_bytes())) if packed.exists() else plain
-        with np.load(file) as arrays:
-            self.arrays = dict(arrays)
-
-    def open(self, seed: int = 0) -> DataSource:
-        """Our data layer for the case."""
-        message = read_prototxt(self.prototxt, dialect=self.dialect).message.layer[0]
-        return open_data(message, self.phase, self.dialect, root=self.prototxt.parent, seed=seed)
-
-
-def recorded_cases() -> list[Path]:
-    """The nets of all recorded cases."""
-    return sorted(GOLDEN_DATA.glob("*/*.prototxt"))
 
 
 def write_data(folder: Path) -> Path:

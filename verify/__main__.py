@@ -1,4 +1,4 @@
-"""python -m verify: golden | net | solver | dataset."""
+"""python -m verify: golden | data | solver | net | dataset."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .datasets import command as dataset_command
 
 EXAMPLES = f"""  python -m verify golden tests/golden/layers tests/golden/edges
   python -m verify golden --faithful-bugs tests/golden/defects
+  python -m verify data tests/golden/data
   python -m verify solver tests/golden/solver
   python -m verify net --prototxt net.prototxt --caffemodel net.caffemodel --image cat.jpg
   python -m verify net --prototxt net.prototxt --caffemodel net.caffemodel --batch 3 --failures-only
@@ -34,6 +35,13 @@ def arguments() -> argparse.ArgumentParser:
     )
     golden.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folders with recorded cases")
     golden.add_argument("--faithful-bugs", action="store_true", help="compute the documented defects as Caffe does")
+    data = verbs.add_parser(
+        "data",
+        help="replay recorded data layers of real Caffe",
+        description="Load every recorded batch and compare value by value; find every recorded random crop among "
+        "those that the rules allow, and test by chi-squared how often Caffe drew each and how often we do.",
+    )
+    data.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folders with recorded cases")
     solver = verbs.add_parser(
         "solver",
         help="replay recorded training runs of real Caffe",
@@ -71,6 +79,19 @@ def run_golden(args: argparse.Namespace) -> int:
     bar = tqdm(cases, unit="case", disable=not sys.stderr.isatty())
     results = [run_case(case, faithful_bugs=args.faithful_bugs) for case in bar]
     print("compared with recorded outputs of real Caffe")
+    print(report(results))
+    return command.OK if all(results) else command.CHECK_FAILED
+
+
+def run_data(args: argparse.Namespace) -> int:
+    """Replay recorded data layers."""
+    from tqdm import tqdm
+
+    from .data import DRAWS, find_data_cases, report, run_data_case
+
+    cases = find_data_cases(args.folders)
+    results = [run_data_case(case) for case in tqdm(cases, unit="case", disable=not sys.stderr.isatty())]
+    print(f"compared with recorded data layers of real Caffe; {DRAWS:,} draws of our own")
     print(report(results))
     return command.OK if all(results) else command.CHECK_FAILED
 
@@ -116,7 +137,13 @@ def run_net(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     args = arguments().parse_args(argv)
-    runs = {"golden": run_golden, "net": run_net, "solver": run_solver, "dataset": dataset_command.run}
+    runs = {
+        "golden": run_golden,
+        "data": run_data,
+        "net": run_net,
+        "solver": run_solver,
+        "dataset": dataset_command.run,
+    }
     return runs[args.verb](args)
 
 

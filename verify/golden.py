@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -80,20 +82,29 @@ def find_cases(folders: list[Path]) -> list[Path]:
 
 
 def read_recording(prototxt: Path) -> Recording:
-    """One recorded case; the first line of its net names the phase, a folder above it the dialect."""
+    """One recorded case; raises DataError."""
+    recording = prototxt.with_suffix(".npz")
+    arrays = read_arrays(recording)
+    if not any("/" in name for name in arrays):
+        found, expected = f"a recording of {', '.join(sorted(arrays)[:6])}", "blob/NAME, in/NAME, param/LAYER/0, ..."
+        raise DataError(Problem(found, expected, "for data layers use python -m verify data", file=recording))
+    return Recording(prototxt, arrays, *phase_and_dialect(prototxt))
+
+
+def phase_and_dialect(prototxt: Path) -> tuple[str, str | None]:
+    """The first line of a recorded net names the phase, a folder above it the dialect."""
     first = prototxt.read_text(encoding="utf-8").partition("\n")[0]
-    phase = first.partition("phase:")[2].strip() or "TEST"
-    dialect = next((part for part in reversed(prototxt.parts) if part in DIALECTS), None)
-    return Recording(prototxt, read_arrays(prototxt.with_suffix(".npz")), phase, dialect)
+    parts = [part.partition("_")[0] for part in reversed(prototxt.parent.parts)]  # srn_more is of the same Caffe
+    return first.partition("phase:")[2].strip() or "TEST", next((part for part in parts if part in DIALECTS), None)
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a recording; raises DataError."""
+def read_arrays(source: Any, path: Path | None = None) -> dict[str, np.ndarray]:
+    """The arrays of a recording, a file of that path; raises DataError."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(source, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (ValueError, OSError, KeyError) as error:
-        raise DataError(Problem(f"not a readable recording: {error}", file=path)) from None
+    except (ValueError, OSError, KeyError, EOFError, BadZipFile) as error:
+        raise DataError(Problem(f"not a readable recording: {error}", file=path or source)) from None
 
 
 def load_case(recording: Recording, faithful_bugs: bool = False) -> tuple[Graph, CaffeNet]:

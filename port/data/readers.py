@@ -36,7 +36,7 @@ class Reader(Protocol):
         """Every first top that the rules can give for an item, with its probability."""
 
 
-class _Pictures:
+class Pictures:
     """Readers of items (height, width, channels) that a Transformer turns into the first top."""
 
     transformer: Transformer
@@ -55,7 +55,7 @@ class _Pictures:
         return self.transformer.candidates(pixels, as_image)
 
 
-class DatumReader(_Pictures):
+class DatumReader(Pictures):
     """Data: the records of a database."""
 
     def __init__(self, database: Database, transformer: Transformer, color: int):
@@ -72,7 +72,7 @@ class DatumReader(_Pictures):
         return {"file": self.database.path, "field": f"record {self.database.name(index)}"}
 
 
-class ImageReader(_Pictures):
+class ImageReader(Pictures):
     """ImageData: the image files of a list, resized to `size` (height, width) unless that is (0, 0)."""
 
     def __init__(self, source: Path, entries: Sequence[Entry], transformer: Transformer, color: int, size: Any):
@@ -91,7 +91,7 @@ class ImageReader(_Pictures):
         return {"file": self.source, "line": entry.line, "field": entry.name}
 
 
-class VideoReader(_Pictures):
+class VideoReader(Pictures):
     """VideoData: frames or flow of a few segments of each video, channel by channel; semantics 5.5."""
 
     def __init__(self, source: Path, entries: Sequence[Entry], transformer: Transformer, param: Any, train: bool):
@@ -137,7 +137,7 @@ class VideoReader(_Pictures):
         return {"file": self.source, "line": entry.line, "field": entry.name}
 
 
-class ArrayReader(_Pictures):
+class ArrayReader(Pictures):
     """MemoryData: arrays from the program, items (N, C, H, W) and labels (N,)."""
 
     def __init__(self, data: np.ndarray, labels: np.ndarray, transformer: Transformer):

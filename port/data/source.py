@@ -69,27 +69,27 @@ class DataSource:
     """
 
     def __init__(self, plan: Plan, workers: int = 0):
-        self._plan = plan
+        self.plan = plan
         self.workers = workers
         self.position = 0
 
     def __len__(self) -> int:
         """The number of items in the data."""
-        return len(self._plan.reader)
+        return len(self.plan.reader)
 
     @property
     def tops(self) -> tuple[str, ...]:
         """The blobs that a batch fills."""
-        return self._plan.tops
+        return self.plan.tops
 
     @property
     def batch_size(self) -> int:
         """Items in a batch."""
-        return self._plan.batch_size
+        return self.plan.batch_size
 
     def shapes(self) -> dict[str, Shape]:
         """Top -> shape of a batch, by the first item; raises DataError when that cannot be read."""
-        plan = self._plan
+        plan = self.plan
         index, place = plan.order(0)
         with located(layer=plan.layer, **plan.reader.place(index)):
             item = plan.reader.read(index, plan.draws(ITEM, place))
@@ -98,10 +98,10 @@ class DataSource:
     def batches(self) -> Iterator[Batch]:
         """Batches from `position` on, without end: top -> float32 array; raises DataError naming a bad item."""
         while True:
-            plan = self._plan
+            plan = self.plan
             with closing(self._numbered(plan, self.position)) as numbered:
                 for number, batch in numbered:
-                    if plan is not self._plan or number != self.position:
+                    if plan is not self.plan or number != self.position:
                         break  # somebody moved the position: go there
                     if isinstance(batch, CaffeError):
                         raise batch
@@ -128,15 +128,15 @@ class DataSource:
 
     def candidates(self, index: int) -> Iterator[tuple[Tensor, float]]:
         """Every first top (C, H, W) that the rules can give for an item, with its probability; duplicates kept."""
-        with located(layer=self._plan.layer, **self._plan.reader.place(index)):
-            yield from self._plan.reader.candidates(index)
+        with located(layer=self.plan.layer, **self.plan.reader.place(index)):
+            yield from self.plan.reader.candidates(index)
 
     def state(self) -> dict[str, int]:
         """What `restore` needs to go on from here with the same items: plain integers."""
-        share = self._plan.order.share
+        share = self.plan.order.share
         return {
             "position": self.position,
-            "seed": self._plan.draws.seed,
+            "seed": self.plan.draws.seed,
             "items": len(self),
             "batch_size": self.batch_size,
             "world": share.world,
@@ -147,12 +147,12 @@ class DataSource:
         with Problems(DataError) as problems:
             for name, now in self.state().items():
                 if name not in state:
-                    problems.add(f"the state of the data has no '{name}'", layer=self._plan.layer)
+                    problems.add(f"the state of the data has no '{name}'", layer=self.plan.layer)
                 elif name not in ("position", "seed") and state[name] != now:
                     fix = "resume with the same data, batch_size and processes, or set `position` yourself"
-                    problems.add(f"{name} {now}", expected=f"{state[name]}, as saved", fix=fix, layer=self._plan.layer)
-        draws = replace(self._plan.draws, seed=state["seed"])
-        self._plan = replace(self._plan, draws=draws, order=self._plan.order.reseeded(draws))
+                    problems.add(f"{name} {now}", expected=f"{state[name]}, as saved", fix=fix, layer=self.plan.layer)
+        draws = replace(self.plan.draws, seed=state["seed"])
+        self.plan = replace(self.plan, draws=draws, order=self.plan.order.reseeded(draws))
         self.position = state["position"]
 
 
