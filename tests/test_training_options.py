@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from training_runs import (
     SIMPLE,
     assert_same,
@@ -20,9 +21,11 @@ from training_runs import (
     write_solver,
 )
 
+import port
 from port.__main__ import main
 from port.solver.states import read_solver_state
 from port.training import Options, PlateauOptions, Speed, train
+from port.training.speed import apply_speed
 
 # ---- the plateau schedule
 
@@ -187,3 +190,28 @@ def test_shared_kernels_stay_shared_channels_last(tmp_path, dialect):
     for blob, values in found["plain"].items():
         np.testing.assert_allclose(found["last"][blob], values, rtol=0, atol=1e-5)
     assert np.array_equal(found["last"]["a[0]"], found["last"]["b[0]"])
+
+
+STRIDED = """
+input: "data" input_shape { dim: 3 dim: 8 dim: 28 dim: 26 }
+layer { name: "narrow" type: "Convolution" bottom: "data" top: "n"
+  convolution_param { num_output: 17 kernel_size: 1 stride: 2 weight_filler { type: "xavier" } } }
+layer { name: "three" type: "Convolution" bottom: "data" top: "t"
+  convolution_param { num_output: 4 kernel_size: 3 stride: 2 weight_filler { type: "xavier" } } }
+"""
+
+
+@pytest.mark.parametrize("dialect", ["bvlc", "srn"])
+def test_channels_last_leaves_narrow_strided_kernels_of_one_pixel_alone(tmp_path, dialect):
+    """PyTorch's CPU kernel for the gradient of their weights writes beyond its memory in this layout."""
+    (tmp_path / "net.prototxt").write_text(STRIDED)
+    solver = port.load_solver(write_solver(tmp_path, "max_iter: 4 test_interval: 0 base_lr: 0.001"), dialect=dialect)
+    apply_speed(solver, Speed(channels_last=True))
+    last = {"memory_format": torch.channels_last}
+    seen = {}
+    for name in ("narrow", "three"):
+        solver.net.layer(name).register_forward_pre_hook(lambda _, bottoms, name=name: seen.update({name: bottoms[0]}))
+    solver.net(data=torch.rand(3, 8, 28, 26).contiguous(**last))
+    assert {name: bottom.is_contiguous(**last) for name, bottom in seen.items()} == {"narrow": False, "three": True}
+    assert solver.net.layer("narrow").weight.stride() == (8, 1, 1, 1)
+    assert solver.net.layer("three").weight.is_contiguous(**last)

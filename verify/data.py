@@ -146,7 +146,7 @@ def _difference(found: np.ndarray, expected: np.ndarray) -> float:
     """Largest difference; infinite for another shape or a value that is no number."""
     if found.shape != expected.shape or not np.isfinite(found).all():
         return np.inf
-    return np.abs(found - expected).max().item()
+    return float(np.abs(found.astype(np.float64) - expected).max())
 
 
 def _crops(result: DataResult, recording: Recording, source: DataSource, draws: int) -> None:

@@ -9,6 +9,9 @@ import torch
 
 from prototxt_gen.errors import Problem, UsageError
 
+from ..graph import Node
+from ..layers.convolution import Convolution
+from ..module import CaffeNet
 from ..solver import Solver
 from ..solver.parameters import Learned
 from ..solver.passes import Outputs
@@ -38,7 +41,7 @@ def apply_speed(solver: Solver, speed: Speed) -> list[str]:
         if count:
             deviations.append(f"--fused: {count} BatchNorm layers and their Scale are computed at once")
     if speed.channels_last:
-        solver.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # blobs that share stay so
+        _put_channels_last(solver.net)
         for held in (tensor for group in solver.history for tensor in group):
             if held.dim() == 4:
                 held.data = held.data.contiguous(memory_format=torch.channels_last)
@@ -53,6 +56,35 @@ def apply_speed(solver: Solver, speed: Speed) -> list[str]:
     if speed.channels_last or speed.compile or speed.amp:
         solver.passes.call = _call(solver, speed)
     return deviations
+
+
+def _put_channels_last(net: CaffeNet) -> None:
+    """Blobs of four axes in that layout; blobs that share their memory go on to do so.
+
+    oneDNN's gradient of the weights of a strided 1x1 convolution writes beyond its memory in this layout, with
+    less than 16 input channels and more than one thread (seen in PyTorch 2.13): those layers keep the plain one.
+    """
+    narrow = [net.layer(node.name) for node in net.caffe.nodes if _is_narrow(node)]
+    kept = {blob.data_ptr() for module in narrow for blob in module.blobs}
+    for module in narrow:
+        module.register_forward_pre_hook(_in_plain_layout)
+
+    def laid(tensor: torch.Tensor) -> torch.Tensor:
+        keep = tensor.dim() != 4 or tensor.data_ptr() in kept
+        return tensor if keep else tensor.contiguous(memory_format=torch.channels_last)
+
+    net._apply(laid)
+
+
+def _is_narrow(node: Node) -> bool:
+    if type(node.layer) is not Convolution or len(shape := node.bottoms[0].shape or ()) != 4:
+        return False
+    axis, (kernel, stride, *_) = node.layer.checked([shape])
+    return axis == 1 and shape[1] // node.layer.group < 16 and set(kernel) == {1} and max(stride) > 1
+
+
+def _in_plain_layout(module: Any, bottoms: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return tuple(bottom.contiguous() for bottom in bottoms)
 
 
 def _call(solver: Solver, speed: Speed) -> Any:
