@@ -111,7 +111,7 @@ def tolerance(source: DataSource) -> float:
     reader = source.plan.reader
     if not isinstance(reader, Pictures):
         return 0.0
-    return (BICUBIC if reader.transformer.original_image else EXACT) * abs(reader.transformer.scale)
+    return float((BICUBIC if reader.transformer.original_image else EXACT) * abs(reader.transformer.scale))
 
 
 def _batches(result: DataResult, recording: Recording, source: DataSource) -> None:
