@@ -325,6 +325,12 @@ def test_lrn_across_channels(run):
 
 
 # -- fillers ------------------------------------------------------------------------------------------------
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_an_exponential_beyond_all_numbers_is_infinite(run):
+    y, _ = run("Exp", "exp_param { shift: 3e38 }", x=np.ones((2, 3)))
+    assert np.isposinf(y).all()
+
+
 def filler(dialect: str = "bvlc", **fields):
     message = message_class("FillerParameter", dialect)()
     for name, value in fields.items():

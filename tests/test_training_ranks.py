@@ -227,7 +227,7 @@ def worker_of(log: str, rank: int) -> int:
 
 SAYING = """
 import os, runpy, sys
-print(f"rank {os.environ['RANK']} is {os.getpid()}", file=sys.stderr, flush=True)
+os.write(2, f"rank {os.environ['RANK']} is {os.getpid()}\n".encode())  # at once: the other process writes there, too
 sys.argv = ["port", *sys.argv[1:]]
 runpy.run_module("port", run_name="__main__")
 """

@@ -146,7 +146,8 @@ class Exp(ElementWise):
         inner = log_of_base(self.base) * self.scale
         if self.at.faithful_bugs and self.at.dialect == "srn" and self.base == -1 and self.shift != 0:
             return inner, (-1.0) ** int(self.shift) if self.shift == int(self.shift) else 0.0
-        return inner, math.exp(log_of_base(self.base) * self.shift)
+        with np.errstate(over="ignore"):  # as in C: infinite
+            return inner, float(np.exp(log_of_base(self.base) * self.shift))
 
     def reference(self, blobs, x):
         inner, outer = self.factors
