@@ -40,7 +40,7 @@ def load(prototxt: Path) -> dict[str, Any]:
 def export(prototxt: Path) -> dict[str, Any]:
     """Seconds of a process's first export, and of writing the same bytes to the same disk without the port."""
     import port
-    from prototxt_gen.files import atomic_write
+    from prototxt_gen.base.files import atomic_write
 
     net = port.load_net(prototxt, prototxt.with_suffix(".caffemodel"))
     path = prototxt.with_suffix(".onnx")
@@ -63,7 +63,7 @@ def forward(prototxt: Path, runtime: str, batch: int, passes: int) -> dict[str, 
     """Milliseconds per image of each of some warm passes of a batch of photographs, and the net's output."""
     from port import load_net
     from port.images import sample_images
-    from verify.net import net_inputs
+    from verify.parity.net import net_inputs
 
     net = load_net(prototxt, prototxt.with_suffix(".caffemodel"))
     inputs, _ = net_inputs(net, sample_images(), batch)
@@ -94,7 +94,7 @@ def _torch(net: Any, inputs: dict[str, np.ndarray], prototxt: Path) -> Callable[
 def _onnx(net: Any, inputs: dict[str, np.ndarray], prototxt: Path) -> Callable[[], Any]:
     import onnxruntime as ort
 
-    from port.onnx_export import build_onnx
+    from port.onnx.export import build_onnx
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = THREADS

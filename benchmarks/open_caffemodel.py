@@ -20,8 +20,8 @@ if str(ROOT) not in sys.path:  # also runs from a checkout that is not installed
     sys.path.insert(0, str(ROOT))
 
 from port.caffemodel import read_caffemodel, write_net  # noqa: E402
-from prototxt_gen import command  # noqa: E402
-from prototxt_gen.errors import WeightsError  # noqa: E402
+from prototxt_gen.base import command  # noqa: E402
+from prototxt_gen.base.errors import WeightsError  # noqa: E402
 from prototxt_gen.schema.messages import message_class  # noqa: E402
 
 TARGET_MS, TARGET_MB = 50.0, 20.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen.errors import CaffeError
+from prototxt_gen.base.errors import CaffeError
 
 ROOT = Path(__file__).resolve().parent.parent
 NOISY = 1.5  # largest over smallest: measured once more

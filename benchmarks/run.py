@@ -25,10 +25,10 @@ from benchmarks.evaluate import evaluating
 from benchmarks.rows import Nets, Row, child, sampled, step
 from benchmarks.train_rows import feeding, training
 from port.images import sample_images
-from prototxt_gen import command
-from prototxt_gen.columns import columns
-from prototxt_gen.errors import CaffeError, Problems, UsageError
-from prototxt_gen.files import read_text, write_text
+from prototxt_gen.base import command
+from prototxt_gen.base.columns import columns
+from prototxt_gen.base.errors import CaffeError, Problems, UsageError
+from prototxt_gen.base.files import read_text, write_text
 from prototxt_gen.nets import configure
 from prototxt_gen.nets.write import net_text, output_path, write_net
 from prototxt_gen.schema import DIALECTS

@@ -22,8 +22,9 @@ import numpy as np
 
 from benchmarks.run import Row, busy, machine, table
 from port.images import load_image, sample_images
-from prototxt_gen import command, write_net
-from prototxt_gen.errors import CaffeError, UsageError
+from prototxt_gen import write_net
+from prototxt_gen.base import command
+from prototxt_gen.base.errors import CaffeError, UsageError
 
 NETWORK, WEIGHTS = "ResNet-SRN", "seed:7"
 SIZE, QUALITY = (640, 480), 90  # like a photograph of MS-COCO

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 import port
-from port.count import layer_sizes, total
-from port.graph import Graph
+from port.graph.count import layer_sizes, total
+from port.graph.graph import Graph
 from port.module import CaffeNet
 from port.solver import Solver
 from port.solver.nets import SolverFile, read_solver
@@ -28,8 +28,8 @@ from port.training import Speed
 from port.training.feeds import open_feed
 from port.training.speed import apply_speed
 from prototxt_gen import write_training
-from prototxt_gen.errors import CaffeError
-from prototxt_gen.machine import cores
+from prototxt_gen.base.errors import CaffeError
+from prototxt_gen.base.machine import cores
 
 from .train_plain import PlainSRN, step_of
 

@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .convert import convert_net, convert_weights
     from .layers import BlobSpec, Misfit, UserLayer, extend_schema, register, register_python
-    from .mean import read_mean, write_mean
     from .net import load_net, load_weights, params, run_blobs, save_caffemodel
-    from .onnx_export import export_onnx
+    from .onnx.export import export_onnx
     from .solver import load_solver
+    from .weights.mean import read_mean, write_mean
 
 _HOMES = {
     "load_net": "net",
     "run_blobs": "net",
     "params": "net",
     "save_caffemodel": "net",
-    "export_onnx": "onnx_export",
+    "export_onnx": "onnx.export",
     "load_solver": "solver",
     "load_weights": "net",
     "convert_net": "convert",
     "convert_weights": "convert",
-    "read_mean": "mean",
-    "write_mean": "mean",
+    "read_mean": "weights.mean",
+    "write_mean": "weights.mean",
     # for layer types of one's own
     "BlobSpec": "layers",
     "Misfit": "layers",

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from prototxt_gen import command
+from prototxt_gen.base import command
 
 from .commands import COMMANDS
 

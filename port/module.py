@@ -11,13 +11,12 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from prototxt_gen.errors import NetError, Problem, Problems, closest
+from prototxt_gen.base.errors import NetError, Problem, Problems, closest
 
-from .fillers import fill
-from .graph import Graph, Node, Value
+from .graph.graph import Graph, Node, Value
 from .layers import Layer, Misfit, show
-from .layers.host import Python
-from .weights import shared_slots
+from .weights.fillers import fill
+from .weights.load import shared_slots
 
 
 class LayerModule(nn.Module):
@@ -32,8 +31,8 @@ class LayerModule(nn.Module):
         self.state: dict[str, Any] = {}  # what a recurrent layer carries from one forward to the next
         flags = list(node.message.propagate_down)
         self.detached = {i for i, flag in enumerate(flags) if not flag} | set(node.layer.no_gradient)
-        if isinstance(node.layer, Python):
-            self.user = node.layer.user
+        for name, module in node.layer.modules().items():
+            self.add_module(name, module)
 
     def set_blob(self, index: int, tensor: torch.Tensor, learns: bool = True) -> None:
         """Give blob `index` its tensor; statistics become buffers, others parameters (that need a gradient or not)."""

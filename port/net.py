@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import fx
 
-from prototxt_gen.errors import NetError, Problems, closest
+from prototxt_gen.base.errors import NetError, Problems, closest
 from prototxt_gen.schema.text import Parsed
 
-from .graph import load_graph
+from .graph.build import load_graph
 from .layers import show
 from .module import CaffeNet, build_module
-from .saving import write_weights
-from .weights import LoadReport, load_arrays
+from .weights.load import LoadReport, load_arrays
+from .weights.save import write_weights
 
 
 def load_net(

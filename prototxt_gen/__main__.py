@@ -1,4 +1,4 @@
-"""Writes the paper as Caffe files: `python -m prototxt_gen write | list | describe | diff | audit`."""
+"""Writes the paper as Caffe files: `python -m prototxt_gen write | list | diff` (and `describe`, `audit`: moved)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .command import parser, run, share_examples
+from .base.command import parser, run, share_examples
+from .base.programs import start
 from .commands import COMMANDS
+from .commands.moved import MOVED
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse and carry out one command; returns the exit status."""
-    options = arguments().parse_args(argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given and given[0] in MOVED:  # options of other programs: argparse would take them for its own
+        return start(MOVED[given[0]][0], [MOVED[given[0]][1], *given[1:]])
+    options = arguments().parse_args(given)
     return options.run(options)
 
 

@@ -16,12 +16,10 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from .errors import NetError, Problems, closest
-from .schema.dialect import LAYER_TYPES
-from .schema.messages import is_repeated, message_class
+from .base.errors import NetError, Problems, closest
+from .schema.dialect import ADDED_TYPES, LAYER_TYPES, layer_types
+from .schema.messages import PHASES, is_repeated, message_class
 from .schema.printer import to_text
-
-PHASES = ("TRAIN", "TEST")
 
 # Fields of a layer that the builder sets from its own arguments; blobs belong in a .caffemodel.
 _SET_BY_BUILDER = {"name", "type", "bottom", "top", "blobs"}
@@ -180,7 +178,7 @@ def fill(message: Any, values: Mapping[str, Any], problems: Problems, *, layer: 
 
 def _set_fields(layer: Any, fields: Mapping[str, Any], problems: Problems) -> None:
     """Each field goes to the type's own message if that has it, else to the layer itself."""
-    message = _own_message(layer.DESCRIPTOR, layer.type)
+    message = _own_message(layer.DESCRIPTOR, layer.type, ADDED_TYPES.get(layer.type, ()))
     own = message.message_type.fields_by_name if message else {}
     common = _common_fields(layer.DESCRIPTOR)
     for name, value in fields.items():
@@ -204,10 +202,10 @@ def _common_fields(layer: Any) -> frozenset[str]:
 
 
 @cache
-def _own_message(layer: Any, type: str) -> FieldDescriptor | None:
-    """The field of LayerParameter that holds the message named after a layer type, if there is one."""
+def _own_message(layer: Any, type: str, param: tuple[str, ...]) -> FieldDescriptor | None:
+    """The field of LayerParameter that an added type names, or that holds the message named after a type."""
     for field in layer.fields:
-        if field.message_type is not None and field.message_type.name == f"{type}Parameter":
+        if field.message_type is not None and (field.name in param or field.message_type.name == f"{type}Parameter"):
             return field
     return None
 
@@ -244,13 +242,14 @@ def _python_type(field: FieldDescriptor) -> tuple[tuple[type, ...], str]:
 
 
 def _check_type(type: str, layer: str, dialect: str, problems: Problems) -> None:
-    if type in LAYER_TYPES[dialect]:
+    known = layer_types(dialect)
+    if type in known:
         return
     others = [other for other, types in LAYER_TYPES.items() if type in types]
     found = f"the dialect '{dialect}' has no layer type '{type}'"
     if others:
         found += f" (the dialect '{others[0]}' has)"
-    problems.add(found, fix=closest(type, LAYER_TYPES[dialect]), layer=layer)
+    problems.add(found, fix=closest(type, known), layer=layer)
 
 
 def _name_conflicts(layer: Any, layers: set[str], readers: dict[str, int]) -> Iterator[tuple[str, str, str]]:

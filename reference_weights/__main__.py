@@ -6,9 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from prototxt_gen.command import CHECK_FAILED, OK, parser, run, share_examples
+from prototxt_gen.base.command import CHECK_FAILED, OK, parser, run, share_examples
 
-from . import manifest
+from . import manifest, seeding
 from .miniatures import verb as miniature
 from .shapes import verb as shapes
 
@@ -18,7 +18,8 @@ EXAMPLES = """\
   python -m reference_weights check ~/srn --dataset coco
   python -m reference_weights shapes --output datasets/shapes --train 10000 --test 2000
   python -m reference_weights shapes --classes --picture shapes.png
-  python -m reference_weights miniature --network ResNet-SRN --output runs"""
+  python -m reference_weights miniature --network ResNet-SRN --output runs
+  python -m reference_weights seed 7 --prototxt net.prototxt --output net.caffemodel"""
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -41,13 +42,14 @@ def arguments() -> argparse.ArgumentParser:
         action.add_argument("--dataset", metavar="NAME", help=f"only {' or '.join(manifest.datasets())}")
     shapes.add(actions)
     miniature.add(actions)
+    seeding.add(actions)
     return share_examples(command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse and dispatch; returns the exit status: 0 fine, 1 something is missing, 2 bad input."""
     options = arguments().parse_args(argv)
-    return {"list": show, "check": verify, "shapes": shapes.run, "miniature": miniature.run}[options.action](options)
+    return {"list": show, "check": verify}[options.action](options) if "run" not in options else options.run(options)
 
 
 def show(options: argparse.Namespace) -> int:

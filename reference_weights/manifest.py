@@ -12,8 +12,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen.errors import DataError, Problem, UsageError, closest
-from prototxt_gen.files import os_problem
+from prototxt_gen.base.errors import DataError, Problem, UsageError, closest
+from prototxt_gen.base.files import os_problem
 
 _DEPTH = 3  # folders below a root that are looked into for a file that is not in its place
 _SHOWN = 3

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from port.fillers import fill, stream
-from port.graph import Graph, Node, load_graph
+from port.graph.build import load_graph
+from port.graph.graph import Graph, Node
 from port.layers import Misfit
 from port.module import build_module
 from port.net import save_caffemodel
-from prototxt_gen.errors import NetError, Problem, UsageError
+from port.weights.fillers import fill, stream
+from prototxt_gen.base.errors import NetError, Problem, UsageError
 
 PIXEL_DEVIATION = 65.0  # of a photograph minus its mean colour, in grey levels
 WOBBLE = 0.1  # deviation of what a filler made constant
@@ -80,11 +81,7 @@ def _branches(graph: Graph) -> set[int]:
     ends: set[str] = set()
     for node in graph.nodes:
         reached = [depth[v.name] for v in node.bottoms]
-        if (
-            node.layer.type == "Eltwise"
-            and getattr(node.layer, "operation", "") == "SUM"
-            and not node.message.eltwise_param.coeff
-        ):
+        if node.layer.sums_bottoms():
             ends |= {v.name for v in node.bottoms if depth[v.name] > min(reached)}
         depth |= {v.name: max(reached, default=0) + bool(node.specs) for v in node.tops}
     return {i for i, node in enumerate(graph.nodes) if any(v.name in ends for v in node.tops)}

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from prototxt_gen.errors import DataError, Problems, UsageError, closest
-from prototxt_gen.machine import cores
+from prototxt_gen.base.errors import DataError, Problems, UsageError, closest
+from prototxt_gen.base.machine import cores
 
-from .ranking import Bools, Floats, places_of_positives
+from .evaluation.ranking import Bools, Floats, places_of_positives
 
 EPS = 2.220446049250313e-16  # MATLAB's eps, which the program adds to every count and to recall
 THRESHOLD = 0.5

@@ -9,8 +9,9 @@ from pathlib import Path
 if __name__ == "__main__":  # run as a script: the packages lie one folder up, and this folder is no path
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from prototxt_gen.command import run
-from verify.tables import command
+from prototxt_gen.base.command import run
+
+from .tables import command
 
 
 def main(argv: Sequence[str] | None = None) -> int:

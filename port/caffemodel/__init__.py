@@ -7,7 +7,8 @@
 Values are views into the mapped file; nothing is copied until they are used.
 """
 
-from .model import Blob, ModelFile, ModelLayer
+from .file import ModelFile
+from .model import Blob, ModelLayer
 from .reader import read_blob, read_caffemodel
 from .state import SolverState, read_state, write_state
 from .writer import write_caffemodel, write_net

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Any
 
 from prototxt_gen.schema.dialect import LAYER_TYPES, other
 from prototxt_gen.schema.messages import DIALECTS
 
 from .layout import telling_fields
 
-if TYPE_CHECKING:
-    from .model import ModelLayer
-
 # Types that one dialect alone registers.
 _DIALECT_OF = {name: dialect for dialect in DIALECTS for name in LAYER_TYPES[dialect] - LAYER_TYPES[other(dialect)]}
 _FOREIGN = "another fork"
 
 
-def dialect_hint(layers: Iterable[ModelLayer]) -> tuple[str | None, str]:
-    """The dialect and the reason; None when nothing tells, signs disagree, or another fork wrote it."""
+def dialect_hint(layers: Iterable[Any]) -> tuple[str | None, str]:
+    """The dialect of `ModelLayer`s and the reason; None when nothing tells, signs disagree, or a third fork wrote."""
     signs: dict[str, str] = {}
     for layer in layers:
         for dialect, reason in _signs(layer):
@@ -33,7 +30,7 @@ def dialect_hint(layers: Iterable[ModelLayer]) -> tuple[str | None, str]:
     return None, "no layer type or field belongs to one dialect alone"
 
 
-def _signs(layer: ModelLayer) -> Iterable[tuple[str, str]]:
+def _signs(layer: Any) -> Iterable[tuple[str, str]]:
     shapes = [blob.shape for blob in layer.blobs]
     if layer.type == "BN" and shapes and not _is_srn_bn(shapes):
         shown = ", ".join(map(str, shapes[:6]))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from prototxt_gen.errors import Problem, UsageError, WeightsError
+from prototxt_gen.base.errors import Problem, UsageError, WeightsError
 from prototxt_gen.schema.messages import message_class
 
 from . import dialect as _dialect
@@ -188,8 +188,8 @@ class ModelLayer:
         return f"ModelLayer({self.name!r}, {self.type!r}, blobs={self.blobs})"
 
 
-class ModelFile:
-    """An open .caffemodel: `path`, the net's `name`, `layers` in file order, net-level `inputs`."""
+class Model:
+    """What an open .caffemodel holds: `path`, the net's `name`, `layers` in file order, net-level `inputs`."""
 
     def __init__(self, source: Source, name: str, layers: list[ModelLayer], inputs: list[str]):
         self._source = source
@@ -214,28 +214,18 @@ class ModelFile:
         """The dialect that the layers speak for, or None, and the reason."""
         return _dialect.dialect_hint(self.layers)
 
-    def write(self, path: str | Path, replace: Mapping[tuple[str | int, int], Any] | None = None) -> None:
-        """Write the file again, byte for byte but for the values of the blobs in `replace`.
-
-        `replace` maps (layer name or index, blob index) to an array of the blob's shape; axes of length 1 may
-        differ. A stored gradient stays. Raises WeightsError with all that does not fit.
-        """
-        from .writer import write_caffemodel
-
-        write_caffemodel(self, path, replace)
-
     def close(self) -> None:
         """Let the file go; arrays already taken from it stay valid."""
         self._source.close()
 
-    def __enter__(self) -> ModelFile:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_) -> None:
         self.close()
 
     def __repr__(self) -> str:
-        return f"ModelFile({str(self.path)!r}, name={self.name!r}, {len(self.layers)} layers)"
+        return f"{type(self).__name__}({str(self.path)!r}, name={self.name!r}, {len(self.layers)} layers)"
 
 
 def without_blobs(scan: Scan, layer_layout: Layout, start: int, stop: int) -> bytes:

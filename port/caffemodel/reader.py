@@ -7,11 +7,12 @@ import mmap
 import stat
 from pathlib import Path
 
-from prototxt_gen.errors import Problem, Problems, WeightsError
-from prototxt_gen.files import os_problem
+from prototxt_gen.base.errors import Problem, Problems, WeightsError
+from prototxt_gen.base.files import os_problem
 
+from .file import ModelFile
 from .layout import MAX_COUNT, MAX_RANK, Layout, layer_messages, layout, net_numbers, telling_fields
-from .model import Blob, ModelFile, ModelLayer, Source, Values
+from .model import Blob, ModelLayer, Source, Values
 from .sniff import SINGLE_BLOB, guess, printable
 from .types import from_v0, from_v1
 from .wire import LENGTH, VARINT, Field, Scan, WireError, signed, varint, wrong_type

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from prototxt_gen.errors import Problem, Problems, WeightsError
-from prototxt_gen.files import atomic_write
+from prototxt_gen.base.errors import Problem, Problems, WeightsError
+from prototxt_gen.base.files import atomic_write
 
 from .reader import _integer, _map, _scan_blob, _text, _wire_problem
 from .wire import Scan, WireError, encode_header, encode_varint

@@ -8,11 +8,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from prototxt_gen.errors import Problem, Problems, UsageError, WeightsError, closest
-from prototxt_gen.files import atomic_write
+from prototxt_gen.base.errors import Problem, Problems, UsageError, WeightsError, closest
+from prototxt_gen.base.files import atomic_write
 
 from .layout import MAX_FILE_SIZE, MAX_RANK, Layout, layer_messages, layout
-from .model import Blob, ModelFile, ModelLayer
+from .model import Blob, Model, ModelLayer
 from .sniff import printable
 from .wire import Scan, encode_header, encode_varint, value_bytes
 
@@ -43,7 +43,7 @@ def write_net(path: str | Path, net_message: Any, blobs: Sequence[Sequence[np.nd
 
 
 def write_caffemodel(
-    model: ModelFile, path: str | Path, replace: Mapping[tuple[str | int, int], Any] | None = None
+    model: Model, path: str | Path, replace: Mapping[tuple[str | int, int], Any] | None = None
 ) -> None:
     """Write an open file again, byte for byte, but for the values in `replace` (see ModelFile.write)."""
     buffer = model._source.buffer
@@ -146,7 +146,7 @@ def _write_piece(file: IO[bytes], piece: Piece) -> None:
         file.write(np.ascontiguousarray(rows[start : start + step], piece.dtype.newbyteorder("<")).data)
 
 
-def _chosen_blobs(model: ModelFile, replace: Mapping[tuple[str | int, int], Any]) -> list[tuple[Blob, np.ndarray]]:
+def _chosen_blobs(model: Model, replace: Mapping[tuple[str | int, int], Any]) -> list[tuple[Blob, np.ndarray]]:
     """The blobs to replace, each with its new values in the stored type; raises WeightsError."""
     chosen: dict[Blob, np.ndarray] = {}
     with Problems(WeightsError, model.path) as problems:
@@ -174,7 +174,7 @@ def _long_axes(shape: tuple[int, ...]) -> list[int]:
     return [dim for dim in shape if dim != 1]
 
 
-def _find_layer(model: ModelFile, key: str | int, problems: Problems) -> ModelLayer | None:
+def _find_layer(model: Model, key: str | int, problems: Problems) -> ModelLayer | None:
     if isinstance(key, str):
         found = [layer for layer in model.layers if layer.name == key]
         hint = closest(key, {layer.name for layer in model.layers})

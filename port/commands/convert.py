@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen import command
-from prototxt_gen.errors import UsageError
-from prototxt_gen.files import write_text
+from prototxt_gen.base import command
+from prototxt_gen.base.errors import UsageError
+from prototxt_gen.base.files import write_text
 
 from .options import add_dialect, add_input_shape
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen import command
+from prototxt_gen.base import command
 
 from .options import add_dialect
 
@@ -35,7 +35,7 @@ def add(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write an ONNX file."""
     from ..net import load_net
-    from ..onnx_export import DEFAULT_OPSET, export_onnx
+    from ..onnx.export import DEFAULT_OPSET, export_onnx
 
     net = load_net(args.prototxt, args.caffemodel, phase=args.phase, dialect=args.dialect)
     print(f"dialect {net.caffe.dialect} ({net.caffe.reason})")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen import command
+from prototxt_gen.base import command
+from prototxt_gen.base.columns import terminal_width
 
 from .options import add_dialect, add_input_shape
 
 EXAMPLES = """  python -m port inspect net.prototxt
   python -m port inspect net.prototxt --phase TRAIN --svg net.svg
+  python -m port inspect net.prototxt --input-shape data=24x3x224x224 --input-shape label=24x80x1x1 --dot net.dot
   python -m port inspect net.caffemodel"""
 
 
@@ -26,6 +29,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.add_argument("--phase", choices=["TRAIN", "TEST"], default="TEST", help="of a net (default: %(default)s)")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="also draw the net, as an SVG picture")
+    parser.add_argument("--dot", type=Path, metavar="FILE", help="also draw the net, for Graphviz")
     add_dialect(parser)
     add_input_shape(parser)
     parser.set_defaults(run=run)
@@ -33,11 +37,18 @@ def add(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show a file."""
-    from ..inspect import describe, draw
+    from ..show.inspect import describe, draw
+    from ..show.lanes import ASCII
 
-    shapes = dict(args.input_shape)
-    print(describe(args.file, args.phase, args.dialect, shapes))
-    if args.svg:
-        draw(args.file, args.svg, args.phase, args.dialect, shapes)
-        print(f"wrote {args.svg}: {args.svg.stat().st_size:,} bytes")
+    what = (args.phase, args.dialect, dict(args.input_shape))
+    text = describe(args.file, *what, width=terminal_width())
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:  # a terminal that has no lines to draw with
+        text = text.translate(ASCII)
+    print(text)
+    for form in ("svg", "dot"):
+        if output := getattr(args, form):
+            draw(args.file, output, *what, form=form)
+            print(f"wrote {output}: {output.stat().st_size:,} bytes")
     return command.OK

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from prototxt_gen import command
-from prototxt_gen.errors import UsageError
+from prototxt_gen.base import command
+from prototxt_gen.base.errors import UsageError
 
 SIGNALLED = 128  # plus the signal's number: 143 after SIGTERM, as shells have it
 

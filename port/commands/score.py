@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen import command
+from prototxt_gen.base import command
 
 from .options import add_dialect
 

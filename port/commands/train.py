@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen import command
+from prototxt_gen.base import command
 
 EXAMPLES = """  python -m port train --solver solver.prototxt --weights resnet101.caffemodel
   python -m port train --solver solver.prototxt --resume latest

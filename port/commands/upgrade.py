@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen import command
-from prototxt_gen.errors import NetError, Problem, UsageError
-from prototxt_gen.files import write_text
+from prototxt_gen.base import command
+from prototxt_gen.base.errors import NetError, Problem, UsageError
+from prototxt_gen.base.files import write_text
 
 from .options import add_dialect
 
@@ -34,7 +34,7 @@ def add(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Upgrade a file and say what was done."""
-    from ..kinds import file_kind
+    from ..weights.kinds import file_kind
 
     kind = file_kind(args.file)
     if kind == "prototxt":
@@ -53,7 +53,7 @@ def upgrade_text(path: Path, output: Path | None, dialect: str | None) -> list[s
     """Upgrade a net or a solver to `output`, or to the standard output; returns what was done, in lines."""
     from prototxt_gen.schema import read_prototxt, to_text, upgrade_net, upgrade_solver
 
-    from ..kinds import prototxt_kind
+    from ..weights.kinds import prototxt_kind
 
     kind = prototxt_kind(path)
     parsed = read_prototxt(path, kind, dialect)

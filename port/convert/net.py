@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from prototxt_gen.errors import NetError, Problems, UsageError
+from prototxt_gen.base.errors import NetError, Problems, UsageError
 from prototxt_gen.schema import DIALECTS, LAYER_TYPES, Parsed, message_class, read_prototxt, to_text, upgrade_parsed
 
-from ..graph import Graph, build_graph
+from ..graph.build import build_graph
+from ..graph.graph import Graph
+from ..graph.state import PHASES, NetState
 from ..layers import REGISTRY, show
-from ..netstate import PHASES, NetState
 from . import normalisation as norm
 from .fields import transfer
 from .rules import BY_RULE, adapt, remarks

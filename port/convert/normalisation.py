@@ -17,7 +17,7 @@ import numpy as np
 
 from prototxt_gen.schema import message_class
 
-from ..netstate import PHASES, phase_name
+from ..graph.state import PHASES, phase_name
 
 Blobs = Sequence[np.ndarray]
 SHARED = ("include", "exclude", "phase")  # both layers of a pair have these fields of the one

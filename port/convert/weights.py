@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Graph, build_graph
-from ..netstate import NetState
-from ..saving import write_weights
-from ..weights import LoadReport, load_arrays, shared_slots
+from ..graph.build import build_graph
+from ..graph.graph import Graph
+from ..graph.state import NetState
+from ..weights.load import LoadReport, load_arrays, shared_slots
+from ..weights.save import write_weights
 from .net import Conversion
 
 

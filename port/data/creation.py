@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from prototxt_gen.errors import DataError, Problem, Problems, UsageError
-from prototxt_gen.files import read_bytes, read_text
-from prototxt_gen.machine import cores
+from prototxt_gen.base.errors import DataError, Problem, Problems, UsageError
+from prototxt_gen.base.files import read_bytes, read_text
+from prototxt_gen.base.machine import cores
 
 from ..layers import show
 from .database import LONGEST_KEY, new_database

@@ -13,8 +13,8 @@ from typing import Any
 
 import lmdb
 
-from prototxt_gen.errors import DataError, Problem, UsageError
-from prototxt_gen.files import os_problem
+from prototxt_gen.base.errors import DataError, Problem, UsageError
+from prototxt_gen.base.files import os_problem
 
 DATA, LOCK = "data.mdb", "lock.mdb"
 LONGEST_KEY = 511  # bytes

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from prototxt_gen.errors import DataError, Problem, UsageError
+from prototxt_gen.base.errors import DataError, Problem, UsageError
 from prototxt_gen.schema import message_class
 
 _FIX = "the database is damaged, or not one of Datums: create it anew"

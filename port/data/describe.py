@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from prototxt_gen.errors import DataError
+from prototxt_gen.base.errors import DataError
 
 from ..layers import show
 from .database import DATA, Database

@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from prototxt_gen.errors import DataError, Problems
+from prototxt_gen.base.errors import DataError, Problems
 
 from ..layers import show
 from .lists import shorten

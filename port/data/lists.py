@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from prototxt_gen.errors import DataError, Problem, Problems
-from prototxt_gen.files import read_text
+from prototxt_gen.base.errors import DataError, Problem, Problems
+from prototxt_gen.base.files import read_text
 
 from .paths import Root, find
 

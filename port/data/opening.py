@@ -10,11 +10,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from prototxt_gen.errors import DataError, Problem
+from prototxt_gen.base.errors import DataError, Problem
 
+from ..graph.state import phase_name
 from ..layers import REGISTRY, Misfit, Shape, show
 from ..layers.base import check_count
-from ..netstate import phase_name
 from .database import DATA, Database
 from .hdf5 import Hdf5Reader
 from .lists import read_list, read_words

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen.errors import CaffeError
+from prototxt_gen.base.errors import CaffeError
 
 Root = str | Path | Sequence[str | Path]
 

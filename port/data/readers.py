@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from prototxt_gen.errors import DataError, Problem
-from prototxt_gen.files import read_bytes
+from prototxt_gen.base.errors import DataError, Problem
+from prototxt_gen.base.files import read_bytes
 
 from .database import Database
 from .datum import datum_values, decode, parse_datum

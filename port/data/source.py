@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from prototxt_gen.errors import CaffeError, DataError, Problem, Problems
+from prototxt_gen.base.errors import CaffeError, DataError, Problem, Problems
 
 from ..layers import Shape, show
 from .order import ITEM, Draws, Order

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from prototxt_gen.errors import DataError, Problem
+from prototxt_gen.base.errors import DataError, Problem
 
 from ..layers import show
-from ..mean import read_mean
+from ..weights.mean import read_mean
 from . import windows
 from .paths import find, located
 from .windows import Pair, Window

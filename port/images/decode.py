@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prototxt_gen.errors import DataError, Problem, Problems
+from prototxt_gen.base.errors import DataError, Problem, Problems
 
 Pixels = NDArray[Any]
 

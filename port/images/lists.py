@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from prototxt_gen.errors import DataError, Problem, Problems
-from prototxt_gen.files import read_text
+from prototxt_gen.base.errors import DataError, Problem, Problems
+from prototxt_gen.base.files import read_text
 
 # The photographs among the images that scikit-image installs with itself.
 _PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "camera.png")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from prototxt_gen.errors import UsageError
+from prototxt_gen.base.errors import UsageError
 
 from .decode import read_pixels
 from .resize import AUTHORS, CAFFE, WAYS, check_resize

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prototxt_gen.errors import UsageError, closest
+from prototxt_gen.base.errors import UsageError, closest
 
 Pixels = NDArray[Any]
 Floats = NDArray[np.float64]

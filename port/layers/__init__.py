@@ -1,32 +1,10 @@
-"""The meaning of every layer type; importing this package registers them all."""
+"""The meaning of every layer type: each module of this folder registers some, and none is named anywhere else."""
+
+from importlib import import_module
+from pkgutil import iter_modules
 
 from prototxt_gen.schema.messages import extend_schema
 
-from . import (
-    accuracy,
-    activations,
-    affine,
-    classification,
-    convolution,
-    data,
-    distances,
-    eltwise,
-    host,
-    inner_product,
-    inputs,
-    local,
-    losses,
-    nonlinear,
-    normalization,
-    pooling,
-    recurrent,
-    reduction,
-    regions,
-    selecting,
-    shaping,
-    softmax,
-    user,
-)
 from .base import KINDS, REGISTRY, RULES, BlobSpec, Context, Layer, Misfit, Shape, make_layer, register, show
 from .host import register_python
 from .user import UserLayer
@@ -41,32 +19,12 @@ __all__ = [
     "Misfit",
     "Shape",
     "UserLayer",
-    "accuracy",
-    "activations",
-    "affine",
-    "classification",
-    "convolution",
-    "data",
-    "distances",
-    "eltwise",
     "extend_schema",
-    "host",
-    "inner_product",
-    "inputs",
-    "local",
-    "losses",
     "make_layer",
-    "nonlinear",
-    "normalization",
-    "pooling",
-    "recurrent",
-    "reduction",
-    "regions",
     "register",
     "register_python",
-    "selecting",
-    "shaping",
     "show",
-    "softmax",
-    "user",
 ]
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

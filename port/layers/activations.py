@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .base import Layer, Misfit, register
+from .base import Layer, Misfit, register, values_of
 
 
 class ElementWise(Layer):
@@ -21,6 +21,9 @@ class ReLU(ElementWise):
     """max(x, 0) + negative_slope * min(x, 0); gradient negative_slope at 0; semantics 1.13 (relu_layer)."""
 
     type = "ReLU"
+    family = "activation"
+    in_bfloat16 = True
+    hangs = True
     param = ("relu_param",)
 
     negative_slope: float = 0.0
@@ -35,12 +38,25 @@ class ReLU(ElementWise):
     def onnx(self, graph, x):
         return (graph.op("LeakyRelu", x, alpha=self.negative_slope) if self.negative_slope else graph.op("Relu", x),)
 
+    def overwriting(self):
+        plain = type(self) is ReLU and not self.negative_slope
+        return _Overwriting(**values_of(self)) if plain else None
+
+
+class _Overwriting(ReLU):
+    """ReLU in its bottom's memory."""
+
+    def forward(self, module, x):
+        return (F.relu(x, inplace=True),)
+
 
 @register
 class Sigmoid(ElementWise):
     """1 / (1 + exp(-x)); semantics 1.13 (sigmoid_layer)."""
 
     type = "Sigmoid"
+    family = "activation"
+    hangs = True
     param = ("sigmoid_param",)
 
     engine: str = "DEFAULT"
@@ -90,6 +106,8 @@ class Power(ElementWise):
     """(shift + scale * x)^power; a constant where power * scale is 0; semantics 1.13 (power_layer)."""
 
     type = "Power"
+    family = "activation"
+    hangs = True
     param = ("power_param",)
 
     power: float = 1.0
@@ -129,6 +147,8 @@ class Dropout(ElementWise):
     """TRAIN: zero a share of the values and scale up the rest; TEST: nothing; semantics 1.13 (dropout_layer)."""
 
     type = "Dropout"
+    family = "activation"
+    hangs = True
     param = ("dropout_param",)
     onnx_note = "TEST phase only: ONNX draws no mask"
 

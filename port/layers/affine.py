@@ -49,12 +49,18 @@ class _Spanning(Layer):
         axis, _ = self.span(shape, graph.shape(operand[0]))
         return graph.expand_rank(operand[0], axis, len(shape))
 
+    def spares_top(self):
+        return True
+
 
 @register
 class Scale(_Spanning):
     """y = x * a (+ b), a learned or the second bottom; semantics 1.7 (scale_layer)."""
 
     type = "Scale"
+    family = "normalisation"
+    in_bfloat16 = True
+    hangs = True
     param = ("scale_param",)
 
     filler: Any = 1.0
@@ -93,6 +99,8 @@ class Bias(_Spanning):
     """y = x + b, b learned or the second bottom; semantics 1.7 (bias_layer)."""
 
     type = "Bias"
+    family = "normalisation"
+    hangs = True
     param = ("bias_param",)
 
     filler: Any = 0.0

@@ -9,6 +9,9 @@ A layer type is one class. Its dataclass fields are the schema's fields with the
     forward(module, *bottoms)      torch, with Caffe's gradient
     onnx(graph, *bottoms)          ONNX nodes
 
+Its traits (class variables, and methods with a default) say all else that anybody asks about a type: how it is
+drawn, what training may do with it, what Caffe adds to its definition. Nothing outside this package compares types.
+
 A rule that meets something Caffe forbids raises `Misfit`; the graph adds file, line and layer.
 """
 
@@ -18,17 +21,15 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, dataclass_transform
 
 import numpy as np
 
 from prototxt_gen.schema import DIALECTS, descriptor, is_repeated
-from prototxt_gen.schema.dialect import LAYER_TYPES
+from prototxt_gen.schema.dialect import LAYER_TYPES, add_layer_type
 
 if TYPE_CHECKING:
     import torch
-
-    from ..onnx_builder import OnnxGraph
 
 Shape = tuple[int, ...]
 Array = np.ndarray
@@ -38,6 +39,7 @@ FLT_MIN = float(np.finfo(np.float32).tiny)
 
 RULES = ("top_shapes", "reference", "forward", "onnx")
 KINDS = ("computing", "loss", "metric", "data", "host-only")
+FAMILIES = ("input", "weights", "normalisation", "activation", "pooling", "joining", "reshaping", "other")
 
 
 def float32(value: float) -> float:
@@ -76,6 +78,24 @@ class Context:
     in_place: bool = False
 
 
+class OnnxWriter(Protocol):
+    """What a layer's `onnx` rule may write with; port/onnx/builder.py is the one that writes."""
+
+    opset: int
+
+    def op(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
+        """Add a node; returns the name of its output, or a tuple of names."""
+
+    def constant(self, value: Any, dtype: Any = np.float32, name: str = "constant") -> str:
+        """A constant tensor."""
+
+    def blob(self, index: int, shape: Shape | None = None) -> str:
+        """The layer's blob as a constant, reshaped where a shape is given."""
+
+    def shape(self, value: str) -> Shape:
+        """Shape of a bottom at the net's own batch size."""
+
+
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 @dataclass(frozen=True, kw_only=True)
 class Layer:
@@ -90,6 +110,13 @@ class Layer:
     never_in_place: ClassVar[tuple[str, ...]] = ()  # dialects that refuse its top to be its bottom
     onnx_note: ClassVar[str] = ""  # what the ONNX form leaves out
     fixed_batch: ClassVar[bool] = False  # its ONNX form holds for one batch size only
+    family: ClassVar[str] = "other"  # how it is drawn: one of FAMILIES (losses and metrics have their own colour)
+    hangs: ClassVar[bool] = False  # drawn below the layer whose blob it changes, value by value
+    supplied: ClassVar[bool] = False  # of data layers: the program fills its tops
+    carries_state: ClassVar[bool] = False  # what one forward leaves, the next one uses
+    across_ranks: ClassVar[bool] = False  # exchanges batches between processes
+    default_weight: ClassVar[float] = 1.0  # of a loss's first top, where the net gives none
+    in_bfloat16: ClassVar[bool] = False  # computes as well in bfloat16; others' constants need float32's range
 
     at: Context = Context()
 
@@ -113,12 +140,47 @@ class Layer:
     def forward(self, module: Any, *bottoms: torch.Tensor) -> tuple[torch.Tensor, ...]:
         raise NotImplementedError
 
-    def onnx(self, graph: OnnxGraph, *bottoms: str) -> tuple[str, ...]:
+    def onnx(self, graph: OnnxWriter, *bottoms: str) -> tuple[str, ...]:
         raise NotImplementedError
 
     def multiply_adds(self, bottoms: list[Shape], tops: list[Shape]) -> int:
         """Multiply-adds of one forward pass (0 for layers without weights, as is customary)."""
         return 0
+
+    def window(self, bottom: Shape) -> tuple[int, int] | None:
+        """Along the first spatial axis, extent and stride of the windows that a top looks through; None: no windows."""
+        return None
+
+    def spares_top(self) -> bool:
+        """Whether its backward pass does not look at its top, so that the next layer may overwrite that."""
+        return False
+
+    def overwriting(self) -> Layer | None:
+        """The same layer writing its top into its bottom's memory; None where its backward pass needs the bottom."""
+        return None
+
+    def joined(self, following: Layer, module: Any, bottom: Shape) -> tuple[Layer, Layer] | None:
+        """This layer and the one that alone reads its top (its `module`), computed at once; None where they cannot."""
+        return None
+
+    def needs_plain_layout(self, bottom: Shape) -> bool:
+        """Whether PyTorch must not be given its blobs with channels last."""
+        return False
+
+    def sums_bottoms(self) -> bool:
+        """Whether its top is the plain sum of its bottoms, as where a residual branch ends."""
+        return False
+
+    def holds_still(self) -> bool:
+        """Whether its blobs stay as they are whatever the net's multipliers say (the fork's `frozen`)."""
+        return False
+
+    def complete(self, message: Any) -> None:
+        """Add to a LayerParameter what the type's own code in Caffe adds to it before a net is saved."""
+
+    def modules(self) -> dict[str, Any]:
+        """torch modules of the user's that belong to the layer, by attribute name."""
+        return {}
 
     @property
     def train(self) -> bool:
@@ -133,9 +195,12 @@ def register(cls: type[Layer]) -> type[Layer]:
     if not cls.type or cls.type in REGISTRY:
         raise TypeError(f"{cls.__name__}: layer type '{cls.type}' is empty or registered already")
     missing = [rule for rule in RULES if getattr(cls, rule) is getattr(Layer, rule)]
-    if missing or cls.kind not in KINDS:
-        raise TypeError(f"{cls.__name__}: kind '{cls.kind}', rules missing: {', '.join(missing) or 'none'}")
+    if missing or cls.kind not in KINDS or cls.family not in FAMILIES:
+        raise TypeError(
+            f"{cls.__name__}: kind '{cls.kind}', family '{cls.family}', rules missing: {', '.join(missing) or 'none'}"
+        )
     REGISTRY[cls.type] = cls
+    add_layer_type(cls.type, cls.param)
     return cls
 
 
@@ -206,6 +271,11 @@ def schema_default(param: str, field: str, dialect: str) -> Any:
     if found.enum_type is not None:
         return found.enum_type.values_by_number[found.default_value].name
     return found.default_value
+
+
+def values_of(layer: Layer) -> dict[str, Any]:
+    """A layer's fields and place, for another one that computes the same."""
+    return {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer)}
 
 
 def as_shape(message: Any) -> Shape:

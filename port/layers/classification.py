@@ -217,7 +217,7 @@ class InfogainLoss(_SoftmaxLoss):
 
     def matrix_file(self, classes: int) -> np.ndarray:
         """H from the file that `source` names."""
-        from prototxt_gen.errors import CaffeError
+        from prototxt_gen.base.errors import CaffeError
 
         from ..caffemodel import read_blob
 

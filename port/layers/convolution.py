@@ -122,12 +122,17 @@ class Convolving(Layer):
         axis, (kernel, *_) = self.checked(bottoms[:1])
         return sum(prod(top) * bottoms[0][axis] // self.group * prod(kernel) for top in tops)
 
+    def spares_top(self):
+        return True
+
 
 @register
 class Convolution(Convolving):
     """Cross-correlation with zero padding; semantics 1.1 (base_conv_layer, conv_layer)."""
 
     type = "Convolution"
+    family = "weights"
+    in_bfloat16 = True
 
     def top_shapes(self, *bottoms):
         axis, sizes = self.checked(bottoms)
@@ -184,12 +189,26 @@ class Convolution(Convolving):
 
         return self.onnx_each(graph, "Conv", bottoms, pads)
 
+    def window(self, bottom):
+        _, (kernel, stride, _, dilation) = self.checked([bottom])
+        return dilation[0] * (kernel[0] - 1) + 1, stride[0]
+
+    def needs_plain_layout(self, bottom):
+        # oneDNN's gradient of the weights of a strided 1x1 convolution writes beyond its memory with channels last,
+        # fewer than 16 input channels and more than one thread (seen in PyTorch 2.13)
+        if len(bottom) != 4:
+            return False
+        axis, (kernel, stride, *_) = self.checked([bottom])
+        return axis == 1 and bottom[1] // self.group < 16 and set(kernel) == {1} and max(stride) > 1
+
 
 @register
 class Deconvolution(Convolving):
     """The transpose of Convolution, weights (C, num_output / group, ...); semantics 1.2 (deconv_layer)."""
 
     type = "Deconvolution"
+    family = "weights"
+    in_bfloat16 = True
 
     def extents(self, lengths, kernel, stride, pad, dilation):
         """Output extents, s (L - 1) + d (k - 1) + 1 - 2 p."""
@@ -251,6 +270,7 @@ class Im2col(Convolving):
     """The cells of every window, laid out along the channels; semantics 1.21 (im2col_layer)."""
 
     type = "Im2col"
+    family = "reshaping"
 
     def columns(self, x):
         """Channel axis, sizes and window counts for a bottom's shape."""

@@ -80,6 +80,7 @@ class Data(_Transforming):
     """Datums of a database; semantics 5 (data_layer)."""
 
     type = "Data"
+    family = "input"
     param = ("data_param", "transform_param")
 
     backend: str = "LEVELDB"
@@ -96,6 +97,7 @@ class ImageData(_Transforming):
     """Image files of a list; semantics 5 (image_data_layer)."""
 
     type = "ImageData"
+    family = "input"
     param = ("image_data_param", "transform_param")
     top_count = (2, 2)
 
@@ -118,6 +120,7 @@ class WindowData(_Transforming):
     """Windows of image files; semantics 5 (window_data_layer)."""
 
     type = "WindowData"
+    family = "input"
     param = ("window_data_param", "transform_param")
     top_count = (2, 2)
 
@@ -140,6 +143,7 @@ class VideoData(_Transforming):
     """Frames or flow of videos, the fork's; semantics 5 (video_data_layer)."""
 
     type = "VideoData"
+    family = "input"
     param = ("video_data_param", "transform_param")
     top_count = (2, 2)
 
@@ -165,6 +169,7 @@ class HDF5Data(DataLayer):
     """Datasets of HDF5 files, one a top; semantics 5 (hdf5_data_layer)."""
 
     type = "HDF5Data"
+    family = "input"
     param = ("hdf5_data_param",)
 
     source: str = ""
@@ -180,6 +185,8 @@ class MemoryData(_Transformed):
     """Arrays from the program: N x C x H x W, and N labels; semantics 5 (memory_data_layer)."""
 
     type = "MemoryData"
+    family = "input"
+    supplied = True
     param = ("memory_data_param", "transform_param")
     top_count = (2, 2)
 
@@ -200,6 +207,7 @@ class DummyData(Layer):
     """Tops made by fillers: constants once, random numbers anew in every forward; semantics 5 (dummy_data_layer)."""
 
     type = "DummyData"
+    family = "input"
     param = ("dummy_data_param",)
     bottom_count = (0, 0)
     top_count = (1, None)
@@ -237,7 +245,7 @@ class DummyData(Layer):
 
     def made(self, seed: int) -> list[np.ndarray]:
         """All tops, drawn from a seed."""
-        from ..fillers import fill
+        from ..weights.fillers import fill
 
         name, dialect = self.at.name, self.at.dialect
         return [fill(self.filler(i), s, dialect, seed, name, i) for i, s in enumerate(self.top_shapes())]

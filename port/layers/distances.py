@@ -160,6 +160,7 @@ class SmoothL1Loss(Loss):
     """
 
     type = "SmoothL1Loss"
+    default_weight = 0.0
     bottom_count = (2, 3)
     no_gradient = (2,)
 

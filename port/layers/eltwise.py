@@ -30,6 +30,8 @@ class Eltwise(Layer):
     """PROD, SUM (with coefficients) or MAX over two or more bottoms; semantics 1.9 (eltwise_layer)."""
 
     type = "Eltwise"
+    family = "joining"
+    in_bfloat16 = True
     param = ("eltwise_param",)
     bottom_count = (2, None)
 
@@ -76,3 +78,10 @@ class Eltwise(Layer):
                 x if c == 1 else graph.op("Mul", x, graph.constant(c)) for c, x in zip(self.terms, bottoms, strict=True)
             )
         return (reduce(lambda a, b: graph.op("Mul" if self.operation == "PROD" else "Add", a, b), bottoms),)
+
+    def spares_top(self):
+        # of one bottom it would hand on the bottom itself
+        return self.operation == "SUM" and self.at.bottoms > 1
+
+    def sums_bottoms(self):
+        return self.operation == "SUM" and not self.coeff

@@ -60,6 +60,8 @@ class Gather(_Ranks):
     """Joins the batches of all ranks; identity with one process; semantics 1.24 (gather_layer of the fork)."""
 
     type = "Gather"
+    family = "joining"
+    across_ranks = True
 
 
 @register
@@ -67,6 +69,8 @@ class Scatter(_Ranks):
     """Undoes Gather; identity with one process; semantics 1.24 (scatter_layer of the fork)."""
 
     type = "Scatter"
+    family = "joining"
+    across_ranks = True
 
 
 PYTHON: dict[str, type] = {}
@@ -139,6 +143,9 @@ class Python(Layer):
                 "a Python layer without an ONNX form", "an `onnx(self, graph, *bottoms)` method", "python_param"
             )
         return _tuple(own(graph, *bottoms))
+
+    def modules(self):
+        return {"user": self.user}
 
 
 def _tuple(tops: Any) -> tuple:

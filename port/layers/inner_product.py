@@ -15,6 +15,8 @@ class InnerProduct(Layer):
     """Fully connected layer; spatial axes disappear from the top; semantics 1.4 (inner_product_layer)."""
 
     type = "InnerProduct"
+    family = "weights"
+    in_bfloat16 = True
     param = ("inner_product_param",)
 
     num_output: int | None = None
@@ -64,3 +66,6 @@ class InnerProduct(Layer):
     def multiply_adds(self, bottoms, tops):
         """Inputs of one output times outputs."""
         return prod(tops[0]) * prod(bottoms[0][canonical_axis(self.axis, len(bottoms[0])) :])
+
+    def spares_top(self):
+        return True

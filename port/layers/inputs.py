@@ -12,6 +12,8 @@ class Input(Layer):
     """Tops of given shapes, filled by the caller; semantics 1.16 (input_layer)."""
 
     type = "Input"
+    family = "input"
+    supplied = True
     param = ("input_param",)
     kind = "data"
     bottom_count = (0, 0)

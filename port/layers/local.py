@@ -14,6 +14,8 @@ class LRN(Layer):
     """Local response normalisation across channels or within each; semantics 1.5 (lrn_layer)."""
 
     type = "LRN"
+    family = "normalisation"
+    hangs = True
     param = ("lrn_param",)
 
     local_size: int = 5
@@ -111,6 +113,8 @@ class MVN(Layer):
     """
 
     type = "MVN"
+    family = "normalisation"
+    hangs = True
     param = ("mvn_param",)
 
     normalize_variance: bool = True
@@ -159,6 +163,8 @@ class Normalize(Layer):
     """Each sample divided by its L2 norm over all of C, H, W; semantics 1.18 (normalize_layer of the fork)."""
 
     type = "Normalize"
+    family = "normalisation"
+    hangs = True
 
     def top_shapes(self, x):
         at_least(1, x)

@@ -18,6 +18,8 @@ class TanH(ElementWise):
     """Hyperbolic tangent; semantics 1.13 (tanh_layer)."""
 
     type = "TanH"
+    family = "activation"
+    hangs = True
     param = ("tanh_param",)
 
     engine: str = "DEFAULT"
@@ -37,6 +39,8 @@ class AbsVal(ElementWise):
     """Absolute value; gradient 0 at 0; semantics 1.13 (absval_layer)."""
 
     type = "AbsVal"
+    family = "activation"
+    hangs = True
     never_in_place = ("bvlc", "srn")
 
     def reference(self, blobs, x):
@@ -54,6 +58,8 @@ class BNLL(ElementWise):
     """log(1 + exp(x)), split at 0 so that nothing overflows; semantics 1.13 (bnll_layer)."""
 
     type = "BNLL"
+    family = "activation"
+    hangs = True
 
     def reference(self, blobs, x):
         return (np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),)
@@ -70,6 +76,8 @@ class ELU(ElementWise):
     """x above 0, alpha * (exp(x) - 1) below; semantics 1.13 (elu_layer)."""
 
     type = "ELU"
+    family = "activation"
+    hangs = True
     param = ("elu_param",)
 
     alpha: float = 1.0
@@ -89,6 +97,8 @@ class PReLU(ElementWise):
     """x above 0, a learned slope times x below, one per channel or one for all; semantics 1.13 (prelu_layer)."""
 
     type = "PReLU"
+    family = "activation"
+    hangs = True
     param = ("prelu_param",)
 
     filler: Any = 0.25
@@ -130,6 +140,8 @@ class Exp(ElementWise):
     """
 
     type = "Exp"
+    family = "activation"
+    hangs = True
     param = ("exp_param",)
 
     base: float = -1.0
@@ -169,6 +181,8 @@ class Log(ElementWise):
     """Logarithm of shift + scale * x to a base; semantics 1.13 (log_layer)."""
 
     type = "Log"
+    family = "activation"
+    hangs = True
     param = ("log_param",)
 
     base: float = -1.0
@@ -200,6 +214,8 @@ class Threshold(ElementWise):
     """1 above the threshold, else 0; no gradient; semantics 1.13 (threshold_layer)."""
 
     type = "Threshold"
+    family = "activation"
+    hangs = True
     param = ("threshold_param",)
     no_gradient = (0,)
 
@@ -220,6 +236,8 @@ class Swish(ElementWise):
     """x * sigmoid(beta * x); semantics 1.13 (swish_layer)."""
 
     type = "Swish"
+    family = "activation"
+    hangs = True
     param = ("swish_param",)
 
     beta: float = 1.0
@@ -240,6 +258,8 @@ class Clip(ElementWise):
     """x held between min and max, the gradient passing where min <= x <= max; semantics 1.13 (clip_layer)."""
 
     type = "Clip"
+    family = "activation"
+    hangs = True
     param = ("clip_param",)
 
     min: float | None = None

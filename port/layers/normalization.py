@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from .base import BlobSpec, Layer, Misfit, float32, register
+from .affine import Scale
+from .base import BlobSpec, Layer, Misfit, float32, register, values_of
 
 
 def _per_channel(values: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -46,6 +47,9 @@ class BatchNorm(Layer):
     """Normalise each channel; blobs: sums of mean and variance and their weight; semantics 1.6 (batch_norm_layer)."""
 
     type = "BatchNorm"
+    family = "normalisation"
+    in_bfloat16 = True
+    hangs = True
     param = ("batch_norm_param",)
 
     use_global_stats: bool | None = None
@@ -105,6 +109,33 @@ class BatchNorm(Layer):
         inputs = [graph.constant(value, name=name) for name, value in named.items()]
         return (graph.op("BatchNormalization", x, *inputs, epsilon=self.eps),)
 
+    def spares_top(self):
+        return True
+
+    def joined(self, following, module, bottom):
+        if type(self) is not BatchNorm or type(following) is not Scale or len(module.checked) != 1:
+            return None
+        if not bottom or following.span(bottom) != (1, (bottom[1],)):
+            return None
+        return _Joined(**values_of(self), scaling=module), _Done(**values_of(following))
+
+
+class _Joined(BatchNorm):
+    """Normalises and scales by the blobs of another layer's module, in one pass over memory; rounded differently."""
+
+    scaling: Any = None
+
+    def affine(self) -> tuple[Any, Any]:
+        scale, *bias = self.scaling.blobs
+        return scale, bias[0] if bias else torch.zeros_like(scale)
+
+
+class _Done(Scale):
+    """Hands its bottom on: the layer before it has scaled."""
+
+    def forward(self, module, x):
+        return (x,)
+
 
 class _TrainingGradient(torch.autograd.Function):
     """Normalise by stored statistics, go back as if they were the batch's: the fork's defect in TEST phase."""
@@ -134,6 +165,9 @@ class BN(Layer):
     """
 
     type = "BN"
+    family = "normalisation"
+    in_bfloat16 = True
+    hangs = True
     param = ("bn_param",)
 
     slope_filler: Any = 0.0
@@ -194,3 +228,9 @@ class BN(Layer):
         y = graph.op("Div", centred, graph.op("Sqrt", graph.op("Add", spread, graph.constant(self.eps))))
         column = (1, -1, *[1] * (len(graph.shape(x)) - 2))
         return (graph.op("Add", graph.op("Mul", y, graph.blob(0, column)), graph.blob(1, column)),)
+
+    def spares_top(self):
+        return True
+
+    def holds_still(self):
+        return self.frozen

@@ -30,6 +30,7 @@ class Pooling(Layer):
     """MAX, AVE or STOCHASTIC pooling of an N x C x H x W blob; semantics 1.3 (pooling_layer)."""
 
     type = "Pooling"
+    family = "pooling"
     param = ("pooling_param",)
     top_count = (1, 2)
 
@@ -208,3 +209,7 @@ class Pooling(Layer):
         total = graph.op("AveragePool", x, kernel_shape=kernel, strides=stride)
         squares = graph.op("AveragePool", graph.op("Mul", x, x), kernel_shape=kernel, strides=stride)
         return graph.op("Div", squares, graph.op("Add", total, graph.constant(FLT_MIN / prod(kernel))))
+
+    def window(self, bottom):
+        kernel, stride, *_ = self.windows(bottom)
+        return kernel[0], stride[0]

@@ -144,6 +144,8 @@ class LSTM(Recurrent):
     """Long short-term memory, gates in the order i, f, o, g; semantics 1.22 (lstm_layer)."""
 
     type = "LSTM"
+    family = "weights"
+    carries_state = True
     states = 2
 
     def blobs(self, x, cont, *rest):
@@ -185,6 +187,8 @@ class RNN(Recurrent):
     """A plain recurrent net with an output layer of its own; semantics 1.22 (rnn_layer)."""
 
     type = "RNN"
+    family = "weights"
+    carries_state = True
 
     def blobs(self, x, cont, *rest):
         hidden, static = self.num_output, self.check(x, cont, rest)
@@ -213,6 +217,7 @@ class LSTMUnit(Layer):
     """One step of an LSTM: previous memory, gate inputs, markers -> memory, output; semantics 1.22."""
 
     type = "LSTMUnit"
+    family = "weights"
     bottom_count = (3, 3)
     top_count = (2, 2)
     no_gradient = (2,)

@@ -14,6 +14,7 @@ class Reduction(Layer):
     """SUM, ASUM, SUMSQ or MEAN over all axes from `axis` on, times coeff; semantics 1.15 (reduction_layer)."""
 
     type = "Reduction"
+    family = "pooling"
     param = ("reduction_param",)
 
     operation: str = "SUM"

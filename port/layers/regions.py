@@ -23,6 +23,7 @@ class ROIPooling(Layer):
     """The maximum of each bin of each region [batch, x1, y1, x2, y2]; semantics 1.19 (roi_pooling_layer)."""
 
     type = "ROIPooling"
+    family = "pooling"
     param = ("roi_pooling_param",)
     bottom_count = (2, 2)
     no_gradient = (1,)
@@ -90,6 +91,7 @@ class SPP(Layer):
     """Pooling to 1, 2x2, 4x4, ... bins, side by side; semantics 1.20 (spp_layer)."""
 
     type = "SPP"
+    family = "pooling"
     param = ("spp_param",)
 
     pyramid_height: int | None = None
@@ -149,6 +151,7 @@ class BatchReduction(Layer):
     """One axis reduced, whole or in pieces of level x level entries; semantics 1.15 (batch_reduction_layer)."""
 
     type = "BatchReduction"
+    family = "pooling"
     param = ("batch_reduction_param",)
 
     level: tuple[int, ...] = (1,)
@@ -218,3 +221,7 @@ class BatchReduction(Layer):
             kind = "ReduceSum" if self.operation == "SUM" else "ReduceMean"
             tops.append(graph.reduce(kind, part, (axis,), keep=pieces is not None))
         return (tops[0] if len(tops) == 1 else graph.op("Concat", *tops, axis=axis),)
+
+    def complete(self, message):
+        if not message.batch_reduction_param.level:
+            message.batch_reduction_param.level.append(1)

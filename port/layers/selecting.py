@@ -17,6 +17,7 @@ class Tile(Layer):
     """Repeat whole blocks along an axis: A B -> A B A B; semantics 1.16 (tile_layer)."""
 
     type = "Tile"
+    family = "reshaping"
     param = ("tile_param",)
 
     axis: int = 1
@@ -47,6 +48,7 @@ class Crop(Layer):
     """Cut the first bottom to the extents of the second from `axis` on; semantics 1.16 (crop_layer)."""
 
     type = "Crop"
+    family = "joining"
     param = ("crop_param",)
     bottom_count = (2, 2)
     no_gradient = (1,)
@@ -97,6 +99,7 @@ class Filter(Layer):
     """Keep the items whose selector (the last bottom) is not 0; semantics 1.16 (filter_layer)."""
 
     type = "Filter"
+    family = "joining"
     bottom_count = (2, None)
     top_count = (1, None)
 
@@ -131,6 +134,7 @@ class BatchReindex(Layer):
     """Items of the first bottom in the order the second gives; semantics 1.16 (batch_reindex_layer)."""
 
     type = "BatchReindex"
+    family = "joining"
     bottom_count = (2, 2)
     no_gradient = (1,)
 
@@ -155,6 +159,7 @@ class Embed(Layer):
     """Rows of a learned table by index, plus a bias; semantics 1.16 (embed_layer)."""
 
     type = "Embed"
+    family = "weights"
     param = ("embed_param",)
     no_gradient = (0,)
 
@@ -191,6 +196,7 @@ class ArgMax(Layer):
     """Indices (and values) of the largest entries; of equal ones the larger index first; semantics 1.14."""
 
     type = "ArgMax"
+    family = "pooling"
     param = ("argmax_param",)
     kind = "metric"
     no_gradient = (0,)
@@ -260,6 +266,7 @@ class Silence(Layer):
     """Takes bottoms that nobody wants, so that they are no outputs; semantics 1.16 (silence_layer)."""
 
     type = "Silence"
+    family = "reshaping"
     bottom_count = (1, None)
     top_count = (0, 0)
 
@@ -281,6 +288,7 @@ class Parameter(Layer):
     """A learned blob as a top; starts at zero; semantics 1.16 (parameter_layer)."""
 
     type = "Parameter"
+    family = "input"
     param = ("parameter_param",)
     bottom_count = (0, 0)
 

@@ -17,6 +17,7 @@ class Reshape(Layer):
     """Replace some axes: 0 keeps an axis, one -1 takes what is left; semantics 1.11 (reshape_layer)."""
 
     type = "Reshape"
+    family = "reshaping"
     param = ("reshape_param",)
     never_in_place = ("bvlc",)
 
@@ -62,6 +63,7 @@ class Flatten(Layer):
     """Join the axes from `axis` to `end_axis` into one; semantics 1.12 (flatten_layer)."""
 
     type = "Flatten"
+    family = "reshaping"
     param = ("flatten_param",)
     never_in_place = ("bvlc",)
 
@@ -125,6 +127,8 @@ class Concat(_Joining):
     """
 
     type = "Concat"
+    family = "joining"
+    in_bfloat16 = True
     param = ("concat_param",)
     bottom_count = (1, None)
     legacy = "concat_dim"
@@ -152,12 +156,16 @@ class Concat(_Joining):
     def onnx(self, graph, *bottoms):
         return (graph.op("Concat", *bottoms, axis=self.along(len(graph.shape(bottoms[0])))),)
 
+    def spares_top(self):
+        return True
+
 
 @register
 class Slice(_Joining):
     """Cut a blob along an axis at `slice_point`, or in equal parts; semantics 1.10 (slice_layer)."""
 
     type = "Slice"
+    family = "joining"
     param = ("slice_param",)
     top_count = (1, None)
     legacy = "slice_dim"
@@ -209,6 +217,7 @@ class Split(Layer):
     """Copies of one blob; their gradients add up; semantics 1.16 (split_layer)."""
 
     type = "Split"
+    family = "joining"
     never_in_place = ("bvlc", "srn")
     top_count = (1, None)
 

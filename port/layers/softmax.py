@@ -19,6 +19,7 @@ class Softmax(Layer):
     """Softmax along `axis` (1 by default, never the last by default); semantics 1.13 (softmax_layer)."""
 
     type = "Softmax"
+    family = "activation"
     param = ("softmax_param",)
 
     engine: str = "DEFAULT"

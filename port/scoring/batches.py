@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from prototxt_gen.errors import CaffeError, DataError, Problem
+from prototxt_gen.base.errors import CaffeError, DataError, Problem
 
 from .engines import Engine, Floats
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from prototxt_gen.errors import DataError, Problem, UsageError
-from prototxt_gen.machine import cores
+from prototxt_gen.base.errors import DataError, Problem, UsageError
+from prototxt_gen.base.machine import cores
 
 from ..images import AUTHORS, MEAN, load_image
 from .batches import Pipeline, cut
@@ -105,7 +105,7 @@ def make_engine(options: Options, local_rank: int = 0, local_world: int = 1) -> 
     net = load_net(options.prototxt, options.caffemodel, dialect=options.dialect)
     notes = [f"{options.prototxt}: dialect {net.caffe.dialect} ({net.caffe.reason})", str(net.report)]
     if onnxruntime:
-        from ..onnx_export import build_onnx, checked_bytes
+        from ..onnx.export import build_onnx, checked_bytes
 
         model = checked_bytes(build_onnx(net), options.prototxt)
         return OnnxEngine(model, device, options.blob, lanes, options.prototxt), [*notes, f"ONNX Runtime on {device}"]

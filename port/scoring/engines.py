@@ -18,12 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from prototxt_gen.errors import ExportError, NetError, Problem, Problems, UsageError, closest
-from prototxt_gen.machine import cores
+from prototxt_gen.base.errors import ExportError, NetError, Problem, Problems, UsageError, closest
+from prototxt_gen.base.machine import cores
 
 Floats = NDArray[np.float32]
 
-RECURRENT = ("RNN", "LSTM")
 _ALIVE = 5  # blobs of the largest size at a time: a residual unit's ends, its branch, a convolution's workspace
 _GPU_LANES = 2  # one block is copied while the other is computed
 ROWS = 8  # of a block that a core computes at once: more leave its cache, and take a third longer
@@ -138,11 +137,11 @@ class TorchEngine:
     """A net of `port.load_net`."""
 
     def __init__(self, net: Any, device: str, blob: str | None = None, lanes: int | None = None):
-        from ..onnx_export import free_axes
+        from ..onnx.export import free_axes
 
         self.input, self.height, self.width = image_input(net)
         self.output, self.classes = score_output(net, blob)
-        recurrent = [node.name for node in net.caffe.nodes if node.layer.type in RECURRENT]
+        recurrent = [node.name for node in net.caffe.nodes if node.layer.carries_state]
         if recurrent:
             found = f"the layer '{recurrent[0]}' carries states from one batch to the next"
             raise NetError(Problem(found, "a net that scores each image by itself", file=net.caffe.file))

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from prototxt_gen.errors import DataError, Problem
-from prototxt_gen.files import atomic_write, write_text
+from prototxt_gen.base.errors import DataError, Problem
+from prototxt_gen.base.files import atomic_write, write_text
 
 MAX_LISTED = 100
 

@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from prototxt_gen.errors import CaffeError
-from prototxt_gen.files import os_problem
+from prototxt_gen.base.errors import CaffeError
+from prototxt_gen.base.files import os_problem
 
 from ..images.resize import CAFFE
-from ..weights import weight_files
+from ..weights.load import weight_files
 from .engines import Engine
 from .options import Options
 

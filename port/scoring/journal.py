@@ -18,8 +18,8 @@ from typing import IO
 
 import numpy as np
 
-from prototxt_gen.errors import CaffeError, Problem, UsageError
-from prototxt_gen.files import os_problem
+from prototxt_gen.base.errors import CaffeError, Problem, UsageError
+from prototxt_gen.base.files import os_problem
 
 from .batches import Scored
 

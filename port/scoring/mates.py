@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import distributed
 
-from prototxt_gen.errors import CaffeError, Problem
+from prototxt_gen.base.errors import CaffeError, Problem
 
 PULSE = 2.0  # seconds between signs of life
 SILENCE = 120.0  # seconds without any, after which a process counts as lost

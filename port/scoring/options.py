@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prototxt_gen.errors import DataError, Problem, Problems, UsageError
-from prototxt_gen.files import same_file, unwritable
+from prototxt_gen.base.errors import DataError, Problem, Problems, UsageError
+from prototxt_gen.base.files import same_file, unwritable
 
 from ..images import AUTHORS, MEAN, find_images, read_image_list
 from ..images.resize import check_resize
-from ..weights import weight_files
+from ..weights.load import weight_files
 from .files import left_out_path
 
 BATCH = 48

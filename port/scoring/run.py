@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from prototxt_gen.errors import DataError, Problem, UsageError
+from prototxt_gen.base.errors import DataError, Problem, UsageError
 
 from ..images import AUTHORS
-from ..training.ranks import launched
-from ..training.signals import Signals
+from ..processes.ranks import launched
+from ..processes.scored import Progress
+from ..processes.signals import Signals
 from .batches import Batch, Pipeline, Scored, cut
 from .compare import difference
 from .compute import batch_size, default_workers, fit_lanes, loader, make_engine
@@ -27,7 +28,6 @@ from .fingerprint import fingerprint
 from .journal import Journal, decode, encode, journal_path
 from .mates import DONE, FAREWELL, STOPPED, LostMate, Mates
 from .options import Options, check, read_images
-from .progress import Progress
 
 _LOCAL_FACTS = ("image root",)  # what may differ between machines
 _WAIT = 0.2  # seconds

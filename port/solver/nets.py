@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen.errors import CaffeError, Problem, Problems, UsageError
+from prototxt_gen.base.errors import CaffeError, Problem, Problems, UsageError
 from prototxt_gen.schema.dialect import NO_EVIDENCE
 from prototxt_gen.schema.text import Parsed, read_prototxt
 from prototxt_gen.schema.upgrade import upgrade_solver
 
+from ..graph.state import phase_name
 from ..module import CaffeNet
 from ..net import load_net
-from ..netstate import phase_name
 
 TRAIN_FIELDS = ("net", "net_param", "train_net", "train_net_param")
 

@@ -51,7 +51,7 @@ def learned_blobs(net: CaffeNet) -> list[Learned]:
         for j, spec in enumerate(node.specs):
             entry = node.message.param[j] if j < len(node.message.param) else None
             rate, decay = (entry.lr_mult, entry.decay_mult) if entry is not None else (1.0, 1.0)
-            if spec.statistic or (srn and getattr(node.layer, "frozen", False)):
+            if spec.statistic or (srn and node.layer.holds_still()):
                 # BVLC's layer masks the rate alone, so decay still reaches the history of the adaptive rules.
                 rate, decay = 0.0, 0.0 if srn else decay
             name = entry.name if entry is not None else ""

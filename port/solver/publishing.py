@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from prototxt_gen.errors import CaffeError, Problem
-from prototxt_gen.files import os_problem
+from prototxt_gen.base.errors import CaffeError, Problem
+from prototxt_gen.base.files import os_problem
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from prototxt_gen.errors import Problems
+from prototxt_gen.base.errors import Problems
 
 POLICIES = ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid", "exp10")
 NEEDED = {

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from prototxt_gen.errors import Problem, Problems, UsageError, WeightsError
-from prototxt_gen.files import atomic_write
+from prototxt_gen.base.errors import Problem, Problems, UsageError, WeightsError
+from prototxt_gen.base.files import atomic_write
 from prototxt_gen.schema.text import read_prototxt
 from prototxt_gen.schema.upgrade import upgrade_solver
 

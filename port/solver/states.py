@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from prototxt_gen.errors import Problem, WeightsError
-from prototxt_gen.files import atomic_write
+from prototxt_gen.base.errors import Problem, WeightsError
+from prototxt_gen.base.files import atomic_write
 
 from ..caffemodel import SolverState, read_state, write_state
-from ..weights import is_hdf5
+from ..weights.load import is_hdf5
 
 
 def read_solver_state(path: str | Path) -> SolverState:

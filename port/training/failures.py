@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from prototxt_gen.errors import CaffeError, Problem
+from prototxt_gen.base.errors import CaffeError, Problem
 
 
 def understood(error: Exception) -> list[Problem]:

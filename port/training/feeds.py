@@ -14,12 +14,12 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from prototxt_gen.errors import CaffeError, DataError, NetError, Problem, Problems, UsageError
+from prototxt_gen.base.errors import CaffeError, DataError, NetError, Problem, Problems, UsageError
 from prototxt_gen.schema.upgrade import upgrade_parsed
 
 from ..data import DataSource, open_data
+from ..graph.state import NetState, kept_layers
 from ..layers import REGISTRY, Shape
-from ..netstate import NetState, kept_layers
 from ..solver.nets import NetSource
 
 Batch = dict[str, Any]  # top -> float32 array or tensor
@@ -168,7 +168,7 @@ def data_layers(net: NetSource) -> list[Any]:
         for blob in message.input:
             problems.add(f"the input '{blob}' of the {net.phase} net is filled from memory", fix=_FROM_MEMORY)
         for layer in kept:
-            if layer.type in ("Input", "MemoryData"):
+            if layer.type in REGISTRY and REGISTRY[layer.type].supplied:
                 found = f"{layer.type}: the batches of the {net.phase} net come from memory"
                 problems.add(found, layer=layer.name, fix=_FROM_MEMORY)
     return [layer for layer in kept if layer.type in REGISTRY and REGISTRY[layer.type].kind == "data"]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from prototxt_gen.errors import Problem, Problems, UsageError
+from prototxt_gen.base.errors import Problem, Problems, UsageError
 
+from ..processes.ranks import launched
 from ..solver.nets import SolverFile
-from .ranks import launched
 from .speed import Speed
 
 LATEST = "latest"

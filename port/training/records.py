@@ -15,11 +15,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen.errors import CaffeError
-from prototxt_gen.files import os_problem, read_text, write_text
+from prototxt_gen.base.errors import CaffeError
+from prototxt_gen.base.files import os_problem, read_text, write_text
 
+from ..processes.progress import Progress
 from .board import Board
-from .progress import Progress
 from .testing import Output, Scores, numbered
 
 MOST_COLUMNS = 256  # outputs of more elements stand in the log only

@@ -9,16 +9,16 @@ from typing import Any
 
 import torch
 
-from prototxt_gen.errors import CaffeError, NetError, Problem, Problems, UsageError
+from prototxt_gen.base.errors import CaffeError, NetError, Problem, Problems, UsageError
 
 from ..module import CaffeNet
+from ..processes.ranks import Ranks, launched
 from ..solver import Solver
 from ..solver.nets import NetSource, SolverFile, read_solver
-from ..weights import weight_files
+from ..weights.load import weight_files
 from .feeds import Feed, open_feed
 from .options import LATEST, Options, check, choose_device, choose_prefix, find_state, latest_state
 from .plateau import Plateau
-from .ranks import Ranks, launched
 from .records import Records
 from .side import read_side, restore_hidden
 from .speed import apply_speed
@@ -122,7 +122,7 @@ class _Setup:
         if self.ranks.world > 1:
             with Problems(NetError, net.caffe.file) as problems:
                 for node in net.caffe.nodes:
-                    if node.layer.type in ("Gather", "Scatter"):
+                    if node.layer.across_ranks:
                         found = f"{node.layer.type} with {self.ranks.world} processes"
                         fix = "train in one process, or remove the layer"
                         problems.add(found, fix=fix, layer=node.name, line=node.line)

@@ -11,8 +11,8 @@ from zlib import crc32
 import numpy as np
 import torch
 
-from prototxt_gen.errors import Problem, WeightsError
-from prototxt_gen.files import read_bytes
+from prototxt_gen.base.errors import Problem, WeightsError
+from prototxt_gen.base.files import read_bytes
 
 from ..module import CaffeNet
 

@@ -7,18 +7,13 @@ from typing import Any
 
 import torch
 
-from prototxt_gen.errors import Problem, UsageError
+from prototxt_gen.base.errors import Problem, UsageError
 
-from ..graph import Node
-from ..layers.convolution import Convolution
 from ..module import CaffeNet
 from ..solver import Solver
 from ..solver.parameters import Learned
 from ..solver.passes import Outputs
 from .joining import join_normalisation
-
-# Layers that compute as well in bfloat16; all others get float32, whose range their constants need.
-HALF = ("Convolution", "Deconvolution", "InnerProduct", "BN", "BatchNorm", "Scale", "ReLU", "Eltwise", "Concat")
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,7 @@ def apply_speed(solver: Solver, speed: Speed) -> list[str]:
         deviations.append("--compile: fused kernels round differently, and dropout draws other masks")
     if speed.amp:
         for node in solver.net.caffe.nodes:
-            if node.layer.kind != "data" and node.layer.type not in HALF:
+            if node.layer.kind != "data" and not node.layer.in_bfloat16:
                 solver.net.layer(node.name).register_forward_pre_hook(_in_float32)
         deviations.append("--amp: products are computed in bfloat16, with 8 bits of mantissa")
     if speed.channels_last or speed.compile or speed.amp:
@@ -59,14 +54,12 @@ def apply_speed(solver: Solver, speed: Speed) -> list[str]:
 
 
 def _put_channels_last(net: CaffeNet) -> None:
-    """Blobs of four axes in that layout; blobs that share their memory go on to do so.
-
-    oneDNN's gradient of the weights of a strided 1x1 convolution writes beyond its memory in this layout, with
-    less than 16 input channels and more than one thread (seen in PyTorch 2.13): those layers keep the plain one.
-    """
-    narrow = [net.layer(node.name) for node in net.caffe.nodes if _is_narrow(node)]
-    kept = {blob.data_ptr() for module in narrow for blob in module.blobs}
-    for module in narrow:
+    """Blobs of four axes in that layout, but for layers that need the plain one; blobs go on to share their memory."""
+    plain = [
+        net.layer(n.name) for n in net.caffe.nodes if n.bottoms and n.layer.needs_plain_layout(n.bottoms[0].shape or ())
+    ]
+    kept = {blob.data_ptr() for module in plain for blob in module.blobs}
+    for module in plain:
         module.register_forward_pre_hook(_in_plain_layout)
 
     def laid(tensor: torch.Tensor) -> torch.Tensor:
@@ -74,13 +67,6 @@ def _put_channels_last(net: CaffeNet) -> None:
         return tensor if keep else tensor.contiguous(memory_format=torch.channels_last)
 
     net._apply(laid)
-
-
-def _is_narrow(node: Node) -> bool:
-    if type(node.layer) is not Convolution or len(shape := node.bottoms[0].shape or ()) != 4:
-        return False
-    axis, (kernel, stride, *_) = node.layer.checked([shape])
-    return axis == 1 and shape[1] // node.layer.group < 16 and set(kernel) == {1} and max(stride) > 1
 
 
 def _in_plain_layout(module: Any, bottoms: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import torch
 
-from prototxt_gen.errors import NetError, Problems
+from prototxt_gen.base.errors import NetError, Problems
 
 from ..layers import show
 from ..module import CaffeNet
+from ..processes.ranks import Ranks
 from ..solver.passes import Passes
 from .feeds import Feed
-from .ranks import Ranks
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from prototxt_gen.errors import CaffeError, Problem, UsageError
+from prototxt_gen.base.errors import CaffeError, Problem, UsageError
 
+from ..processes.progress import Speedometer
+from ..processes.ranks import Ranks
+from ..processes.signals import Signals
 from ..solver import Solver
 from .failures import understood
 from .feeds import Feed
 from .plateau import Plateau
-from .progress import Speedometer
-from .ranks import Ranks
 from .records import Moment, Records
 from .side import hidden_states, packed, write_side
-from .signals import Signals
 from .smoothing import SmoothedLoss
 from .testing import Scores, TestNet, mean_outputs
 

@@ -1,7 +1,7 @@
 """The commands of `python -m prototxt_gen`: `add` adds a module's arguments, `run` carries them out."""
 
-from . import audit, describe, diff, listing, write
+from . import diff, listing, moved, write
 
-COMMANDS = (write, listing, describe, diff, audit)
+COMMANDS = (write, listing, diff, moved)
 
 __all__ = ["COMMANDS"]

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..command import CHECK_FAILED, OK
+from ..base.command import CHECK_FAILED, OK
+from ..base.errors import Problem, UsageError
 from ..diff import compare
-from ..errors import Problem, UsageError
-from ..kinds import NET, read_any
+from ..schema.judge import NET, read_any
 from ..schema.upgrade import upgrade_parsed
 
 EXAMPLES = """\

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
-from ..command import OK
+from ..base.command import OK
 from ..nets import DATASETS, DIALECT_NAMES, NETWORKS, PROFILES
-from ..nets.write import weights_kinds
+from ..nets.write import WEIGHTS
 
 EXAMPLES = "  python -m prototxt_gen list"
 
@@ -27,12 +27,11 @@ def run(arguments: argparse.Namespace) -> int:
             (name, network.about),
             *((f"  {step.stem}", step.from_start(step.start)) for step in network.steps),
         ]
-    kinds = {kind: entry.value.partition(":")[0] for kind, entry in sorted(weights_kinds().items())}
     show("networks and the steps of their training", networks)
     show("data sets", [(key, _about(data)) for key, data in DATASETS.items()])
     show("profiles", [(name, profile.about) for name, profile in PROFILES.items()])
     show("dialects", DIALECT_NAMES.items())
-    show("weights", (kinds or {"none": "install this project: pip install -e ."}).items())
+    show("weights", WEIGHTS.items())
     return OK
 
 

@@ -6,17 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..command import OK
-from ..errors import Problems, UsageError
-from ..nets import (
-    DATASETS,
-    DEFAULT_DATASET,
-    DEFAULT_DIALECT,
-    DEFAULT_PROFILE,
-    DIALECT_NAMES,
-    NETWORKS,
-    PROFILES,
-)
+from ..base.command import OK
+from ..base.errors import Problems, UsageError
+from ..nets import DATASETS, DEFAULT_DATASET, DEFAULT_DIALECT, DEFAULT_PROFILE, DIALECT_NAMES, NETWORKS, PROFILES
 from ..nets.write import write_all, write_net, write_training
 from ..paper import Training
 

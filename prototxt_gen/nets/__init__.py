@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ..errors import Problems, UsageError, closest
+from ..base.errors import Problems, UsageError, closest
 from ..paper import DATASETS, DataSet, Training
 from ..schema.dialect import DEFAULT as DEFAULT_DIALECT
 from ..schema.messages import DIALECTS

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..base.errors import NetError, Problems
 from ..builder import fill
-from ..errors import NetError, Problems
 from ..paper import Training
 from ..schema.messages import message_class
 from ..schema.printer import to_text
@@ -23,11 +23,6 @@ def solver_text(config: NetConfig) -> str:
     header = "\n".join(f"# {line}".rstrip() for line in solver_header(config).splitlines())
     groups = ["\n".join([*(f"# {line}" for line in notes), _text(config, fields)]) for notes, fields in _groups(config)]
     return "\n\n".join([header, *groups]) + "\n"
-
-
-def solver_fields(config: NetConfig) -> dict[str, Any]:
-    """The fields of the solver, in the order of the file."""
-    return {name: value for _, fields in _groups(config) for name, value in fields.items()}
 
 
 def trainval_file(step: Step) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..base.errors import Problems, UsageError
 from ..builder import NetBuilder
-from ..errors import Problems, UsageError
 from .config import LOGITS, NetConfig, Step
 
 FIXED = {"lr_mult": 0, "decay_mult": 0}

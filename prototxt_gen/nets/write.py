@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from ..errors import Problem, UsageError, closest
-from ..files import write_text
+from ..base.errors import Problem, UsageError, closest
+from ..base.files import write_text
+from ..base.programs import answer
 from ..paper import DataSet
 from ..schema.messages import DIALECTS
 from . import DATASETS, NETWORKS, PROFILES, at_step, build_net, configure
@@ -19,9 +19,8 @@ from .scripts import test_file, test_script, train_file, train_script
 from .solver import solver_file, solver_text, trainval_file
 from .training import blob_count
 
-WEIGHTS_GROUP = "prototxt_gen.weights"
-
-WeightsWriter = Callable[[Path, str, Path], str]
+# Kinds of weights, and the program that writes them: `PROGRAM KIND --prototxt FILE --output FILE ARGUMENT`.
+WEIGHTS = {"seed": "reference_weights"}
 
 
 @dataclass(frozen=True)
@@ -48,10 +47,11 @@ def write_net(
     """
     config = configure(network, dataset, **options)
     path = output_path(output, config)
-    writer, argument = weights_writer(weights) if weights else (None, "")
+    kind, argument = weights_kind(weights) if weights else ("", "")
     text, layers = _text(config)
     write_text(path, text)
-    line = writer(path, argument, path.with_suffix(".caffemodel")) if writer else ""
+    files = ["--prototxt", str(path), "--output", str(path.with_suffix(".caffemodel"))]
+    line = answer(WEIGHTS[kind], [kind, *files, "--", argument]) if kind else ""
     return Written(path, layers, line)
 
 
@@ -108,28 +108,15 @@ def output_path(output: str | Path, config: NetConfig) -> Path:
     return path
 
 
-def weights_kinds() -> dict[str, EntryPoint]:
-    """The kinds of weights that installed packages can write."""
-    return {entry.name: entry for entry in entry_points(group=WEIGHTS_GROUP)}
-
-
-def weights_writer(spec: str) -> tuple[WeightsWriter, str]:
-    """The function and its argument that `--weights kind:argument` means; raises UsageError."""
+def weights_kind(spec: str) -> tuple[str, str]:
+    """The kind and its argument that `--weights kind:argument` means; raises UsageError."""
     kind, colon, argument = spec.partition(":")
-    kinds = weights_kinds()
-    if not kinds:
-        fix = "install this project into the environment: pip install -e ."
-        raise UsageError(Problem(f"--weights {spec}: no installed package writes weights", fix=fix))
-    if kind not in kinds or not colon:
-        expected = "kind:argument with the kind one of: " + ", ".join(sorted(kinds))
-        hint = closest(kind, kinds) if kind not in kinds else ""
+    if kind not in WEIGHTS or not colon:
+        expected = "kind:argument with the kind one of: " + ", ".join(sorted(WEIGHTS))
+        hint = closest(kind, WEIGHTS) if kind not in WEIGHTS else ""
         fix = hint if hint.startswith("did you mean") else ""
         raise UsageError(Problem(f"--weights {spec} is not possible", expected, fix))
-    try:
-        return kinds[kind].load(), argument
-    except (ImportError, AttributeError) as cause:
-        fix = "install this project again: pip install -e ."
-        raise UsageError(Problem(f"--weights {spec}: its writer cannot be loaded: {cause}", fix=fix)) from None
+    return kind, argument
 
 
 def _files(config: NetConfig) -> dict[str, str]:

@@ -27,6 +27,21 @@ LAYER_TYPES: dict[str, frozenset[str]] = {
     "srn": frozenset([*_BOTH.split(), *_SRN.split()]),
 }
 
+# Types of one's own (`port.register`), which any dialect may have: type -> the fields that hold their settings.
+ADDED_TYPES: dict[str, tuple[str, ...]] = {}
+
+
+def add_layer_type(name: str, param: tuple[str, ...] = ()) -> None:
+    """Make a layer type that neither Caffe has known to all who ask for types."""
+    if not any(name in types for types in LAYER_TYPES.values()):
+        ADDED_TYPES[name] = param
+
+
+def layer_types(dialect: str) -> frozenset[str]:
+    """The layer types that a net of a dialect may have, those that were added included."""
+    return LAYER_TYPES[dialect] | ADDED_TYPES.keys()
+
+
 _POLICIES = frozenset(["fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid"])
 
 # Strings that only one Caffe understands: (message, field) -> dialect -> the strings it knows.

@@ -13,11 +13,12 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from ..errors import UsageError, closest
+from ..base.errors import UsageError, closest
 
 T = TypeVar("T")
 
 DIALECTS = ("bvlc", "srn")
+PHASES = ("TRAIN", "TEST")
 PACKAGE = "caffe"
 
 _SCALARS = {"float", "double", "int32", "int64", "uint32", "uint64", "bool", "string", "bytes"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..errors import ParseError, Problem
+from ..base.errors import ParseError, Problem
 
 _SIGNATURES = {
     b"\x89HDF\r\n": "an HDF5 file, such as a .caffemodel.h5",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NoReturn
 
-from ..errors import ParseError, Problem
+from ..base.errors import ParseError, Problem
 
 MAX_DEPTH = 100  # Caffe's schema is 7 levels deep; protobuf's own limit for binary messages is 100
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import ParseError, Problem, Problems, closest
-from ..files import read_bytes
+from ..base.errors import ParseError, Problem, Problems, closest
+from ..base.files import read_bytes
 from .dialect import DEFAULT, detect, other
 from .messages import message_class, message_names, schema_cache
 from .sniff import check_is_prototxt, decode

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import NetError, Problems
+from ..base.errors import NetError, Problems
 from .text import Parsed
 from .upgrade_v0 import copy_field, is_v0, upgrade_v0
 

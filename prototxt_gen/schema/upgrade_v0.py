@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import Problems, closest
+from ..base.errors import Problems, closest
 
 V0_TYPES = {
     "accuracy": "ACCURACY",

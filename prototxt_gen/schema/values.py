@@ -11,7 +11,7 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from ..errors import closest
+from ..base.errors import closest
 from .messages import descriptor, is_repeated, schema_cache
 from .syntax import Scalar, printable
 

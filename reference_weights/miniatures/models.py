@@ -9,8 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen.errors import DataError, Problem
-from prototxt_gen.files import read_text
+from prototxt_gen.base.errors import DataError, Problem
+from prototxt_gen.base.files import read_text
 
 from .recipe import NETWORKS
 

@@ -14,7 +14,7 @@ import torch
 
 from port.net import load_net, load_weights, save_caffemodel
 from port.training import Options, Speed, train
-from prototxt_gen.files import write_text
+from prototxt_gen.base.files import write_text
 from prototxt_gen.nets import NetConfig, at_step, configure
 from prototxt_gen.nets.solver import final_weights, solver_file
 from prototxt_gen.nets.write import file_name, write_training

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen.command import OK
+from prototxt_gen.base.command import OK
 
 from .recipe import PROFILE
 

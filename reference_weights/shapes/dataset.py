@@ -24,8 +24,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from prototxt_gen.errors import DataError, Problem, Problems, UsageError
-from prototxt_gen.files import os_problem, read_bytes, read_text, write_text
+from prototxt_gen.base.errors import DataError, Problem, Problems, UsageError
+from prototxt_gen.base.files import os_problem, read_bytes, read_text, write_text
 
 from .classes import NAMES
 from .drawing import LARGEST, SMALLEST, render

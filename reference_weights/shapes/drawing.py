@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from prototxt_gen.errors import UsageError
+from prototxt_gen.base.errors import UsageError
 
 from .classes import SIDE, Thing
 from .glyphs import GLYPHS, ONE, cos, sin

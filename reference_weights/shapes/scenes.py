@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from prototxt_gen.errors import UsageError
+from prototxt_gen.base.errors import UsageError
 
 from .classes import APPEARANCES, PIXEL, SIDE, Thing, labels_of, relation, unclear
 from .groups import EDGE, GROUPS, Group, Kit

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from prototxt_gen.files import atomic_write
+from prototxt_gen.base.files import atomic_write
 
 from .classes import RELATIONS
 from .drawing import render

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen.command import OK
-from prototxt_gen.errors import UsageError
-from prototxt_gen.machine import cores
+from prototxt_gen.base.command import OK
+from prototxt_gen.base.errors import UsageError
+from prototxt_gen.base.machine import cores
 
 
 def add(actions: Any) -> None:

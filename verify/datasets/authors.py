@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from port.data.lists import shorten
-from prototxt_gen.errors import CaffeError, DataError, Problem, Problems
-from prototxt_gen.files import read_text
+from prototxt_gen.base.errors import CaffeError, DataError, Problem, Problems
+from prototxt_gen.base.files import read_text
 from reference_weights import manifest
 
-from ..scores import read_labels
+from ..evaluation.scores import read_labels
 from .build import list_path
 from .index import read_index
-from .split import KEYS, Loaded, Request
+from .sets import sources
+from .split import Loaded, Request
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Released:
 
 def require_lists(root: Path, request: Request) -> None:
     """Raise DataError when `root` has none of the authors' lists that could be compared, naming them all."""
-    key = KEYS[request.dataset]
+    key = sources()[request.dataset].key
     if not any(path.is_file() for split in request.splits for path in _paths(root, key, split)):
         known = {file.path: file for file in manifest.load(key) if file.role in ("image_list", "labels")}
         origin = where(next(iter(known.values())))
@@ -56,7 +57,7 @@ def read_released(root: Path, loaded: Loaded, accessible: Path | None) -> list[R
         if listing.is_file() or labels.is_file():
             try:
                 index = accessible if split in loaded.selected else None
-                found.append(_read(split, listing, labels, loaded.key, index))
+                found.append(_read(split, listing, labels, loaded.source.signed, index))
             except CaffeError as error:
                 problems += error.problems
     if problems:
@@ -73,9 +74,9 @@ def where(file: manifest.ReleasedFile) -> str:
     return f"the authors published it in {file.archive.drive_url} ({file.archive.page})"
 
 
-def _read(split: str, listing: Path, labels: Path, key: str, index: Path | None) -> Released:
+def _read(split: str, listing: Path, labels: Path, signed: bool, index: Path | None) -> Released:
     images, tags = _images(listing) if listing.is_file() else (None, None)
-    protocol = "wider" if key == "wider_att" else "srn"
+    protocol = "wider" if signed else "srn"
     values = read_labels(labels, protocol=protocol) if labels.is_file() else None
     if images is not None and values is not None and len(images) != len(values):
         expected = f"{len(images):,}, one per image of {listing}"

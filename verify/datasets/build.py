@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen.errors import DataError
-from prototxt_gen.files import os_problem, write_text
+from prototxt_gen.base.errors import DataError
+from prototxt_gen.base.files import os_problem, write_text
 from prototxt_gen.paper import Augmentation
 
-from . import coco, crops, nus_wide, wider
+from . import crops
 from .record import VERSION, Record, sha256
+from .sets import sources
 from .split import Loaded, Request, Split
-
-SOURCES: dict[str, Callable[[Request], Loaded]] = {
-    "coco": coco.load,
-    "nus_wide": nus_wide.load,
-    "wider_attribute": wider.load,
-}
 
 
 @dataclass(frozen=True)
@@ -38,12 +32,12 @@ def build(request: Request, databases: Databases | None = None) -> tuple[Loaded,
     Files appear when they are complete; run again, crops and databases that are there are kept. Raises DataError
     and UsageError with all problems.
     """
-    loaded = SOURCES[request.dataset](request)
+    loaded = sources()[request.dataset].load(request)
     record = Record(request.output, loaded.key)
     texts = {name: _texts(request.output, loaded, split) for name, split in loaded.splits.items()}
     settings = {name: _settings(request, loaded, name) for name in loaded.splits}
     for name in loaded.splits:
-        others = [request.output / wider.CROPS] if loaded.crops and not record.splits else []
+        others = [request.output / loaded.source.crops] if loaded.crops and not record.splits else []
         others += _database_paths(request.output, loaded.key, name)
         record.check(name, settings[name], texts[name], others)
     written: list[Path] = []
@@ -71,7 +65,7 @@ def _texts(folder: Path, loaded: Loaded, split: Split) -> dict[Path, str]:
         list_path(folder, loaded.key, split.name, "imglist"): "".join(f"{name} {tags}\n" for name, tags in rows),
         list_path(folder, loaded.key, split.name, "label"): _matrix(split.labels),
     }
-    if loaded.key == "wider_att":
+    if loaded.source.signed:
         texts[list_path(folder, loaded.key, split.name, "label_01")] = _matrix((split.labels == 1).astype(int))
     texts[folder / f"{loaded.key}_classes.txt"] = "".join(f"{name}\n" for name in loaded.classes)
     return texts
@@ -120,7 +114,7 @@ def _write_databases(request: Request, loaded: Loaded, split: str, record: Recor
         except OSError as cause:
             raise DataError(os_problem(path, cause, "delete")) from None
     side = Augmentation().resized
-    labels = "label_01" if loaded.key == "wider_att" else "label"
+    labels = "label_01" if loaded.source.signed else "label"
     create(
         list_path(request.output, loaded.key, split, "imglist"),
         loaded.image_root,

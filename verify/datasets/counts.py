@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prototxt_gen.columns import columns
-from prototxt_gen.paper import DATASETS, DataSet
+from prototxt_gen.base.columns import columns
+from prototxt_gen.paper import DataSet
 
 from .split import Loaded, Split
 
@@ -22,7 +22,7 @@ class Counts:
 
     @property
     def paper(self) -> DataSet:
-        return DATASETS[self.loaded.key]
+        return self.loaded.source.facts
 
     def expected(self, split: str) -> tuple[int, int | None]:
         """Images of a split in the paper, and in the release where it has fewer."""

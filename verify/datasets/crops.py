@@ -13,8 +13,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from port.data.lists import shorten
-from prototxt_gen.errors import DataError, Problem, Problems
-from prototxt_gen.files import os_problem
+from prototxt_gen.base.errors import DataError, Problem, Problems
+from prototxt_gen.base.files import os_problem
 
 from .split import Crop
 

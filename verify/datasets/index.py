@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prototxt_gen.errors import DataError, Problem, Problems
-from prototxt_gen.files import read_bytes
+from prototxt_gen.base.errors import DataError, Problem, Problems
+from prototxt_gen.base.files import read_bytes
 
 from .split import Split
 

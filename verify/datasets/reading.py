@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from port.data.lists import shorten
-from prototxt_gen.errors import DataError, Problem, Problems
-from prototxt_gen.files import os_problem, read_text
+from prototxt_gen.base.errors import DataError, Problem, Problems
+from prototxt_gen.base.files import os_problem, read_text
 
 from .split import Split
 

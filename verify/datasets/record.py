@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen.errors import DataError, Problem, UsageError
-from prototxt_gen.files import read_bytes, read_text, write_text
+from prototxt_gen.base.errors import DataError, Problem, UsageError
+from prototxt_gen.base.files import read_bytes, read_text, write_text
 
 VERSION = 1  # another number, other files
 _FIX = "choose another --output, or delete what is in this one"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from prototxt_gen.paper import DataSet
+
 SPLITS = ("train", "test")
-# As the command calls the data sets, and as the authors' files do.
-KEYS = {"coco": "coco", "nus_wide": "nus_wide", "wider_attribute": "wider_att"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Crop:
 class Loaded:
     """A data set as read: its classes in the order of the label columns, its splits, and its crops if it needs any."""
 
-    key: str  # of prototxt_gen.paper.DATASETS
+    source: Source
     classes: Sequence[str]
     splits: dict[str, Split]
     image_root: Path
@@ -75,3 +75,27 @@ class Loaded:
     crops: dict[str, list[Crop]] = field(default_factory=dict)
     options: dict[str, dict[str, Any]] = field(default_factory=dict)  # by split: what else decides the result
     selected: frozenset[str] = frozenset()  # splits that the index of accessible images restricts
+
+    @property
+    def key(self) -> str:
+        """What names the data set in files."""
+        return self.source.key
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set: how it is read, and what the commands have to know about it."""
+
+    name: str  # as the command calls it
+    load: Callable[[Request], Loaded]
+    classes: Sequence[str]  # in the order of the label columns
+    facts: DataSet  # its figures in the paper (or where else it was described)
+    example: str  # the arguments of an example
+    signed: bool = False  # its labels are 1, -1 and 0 (unspecified)
+    has_index: bool = False  # the authors' index of images that could be fetched applies to it
+    crops: str = ""  # the folder of the crops that it is cut into, below the output folder
+
+    @property
+    def key(self) -> str:
+        """What names the data set in the authors' files, and in ours."""
+        return self.facts.key

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prototxt_gen.files import read_head
+from prototxt_gen.base.files import read_head
 
 from .faults import Fault, some
 from .forms import FORMS, Single, fitted, single_values

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen.command import BAD_INPUT, CHECK_FAILED, OK
+from prototxt_gen.base.command import BAD_INPUT, CHECK_FAILED, OK
 from reference_weights import manifest
 from reference_weights.manifest import Found, ReleasedFile
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen.errors import CaffeError, Problem
+from prototxt_gen.base.errors import CaffeError, Problem
 
 # Of these no run can come: the command ends with the status for bad input.
 UNUSABLE = ("missing", "damaged", "other data set")

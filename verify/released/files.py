@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prototxt_gen.errors import CaffeError, DataError, Problem, Problems
-from prototxt_gen.files import read_text
+from prototxt_gen.base.errors import CaffeError, DataError, Problem, Problems
+from prototxt_gen.base.files import read_text
 from prototxt_gen.paper import DATASETS
 from reference_weights import manifest
 
-from ..scores import read_labels, read_scores
+from ..evaluation.scores import read_labels, read_scores
 from ..tables import PublishedTable
 from .faults import Fault, damaged
 

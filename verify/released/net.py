@@ -13,16 +13,16 @@ from types import SimpleNamespace
 import numpy as np
 from numpy.typing import NDArray
 
-from port.graph import Graph, load_graph
+from port.graph.build import load_graph
+from port.graph.graph import Graph
 from port.images.lists import SUFFIXES
 from port.module import CaffeNet
 from port.net import load_net, params
-from port.scoring import Options, score
-from port.weights import open_weights
-from prototxt_gen.errors import CaffeError, DataError
+from port.scoring import BATCH, Options, compute_scores, image_input, score, score_output
+from port.weights.load import open_weights
+from prototxt_gen.base.errors import CaffeError, DataError
 
-from ..predict import BATCH, compute_scores, image_input, score_output
-from ..scores import read_scores
+from ..evaluation.scores import read_scores
 from .agreement import TOLERANCE, Agreement, agree, six_decimals
 from .consistency import Consistency, order_fault
 from .diagnosis import Diagnosis, Doctor, spread

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from prototxt_gen.columns import columns
-from prototxt_gen.command import BAD_INPUT, CHECK_FAILED, OK
+from prototxt_gen.base.columns import columns
+from prototxt_gen.base.command import BAD_INPUT, CHECK_FAILED, OK
 
 from ..tables import RowComparison
 from ..tables.extras import Found

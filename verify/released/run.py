@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from prototxt_gen.errors import DataError, Problem
+from prototxt_gen.base.errors import DataError, Problem
 from reference_weights import manifest
 
 from ..metrics import evaluate

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from port.graph import load_graph
+from port.graph.build import load_graph
+from port.graph.reference import run_reference
 from port.module import CaffeNet
 from port.net import load_net, param_arrays, run_blobs
-from port.reference import run_reference
-from prototxt_gen.errors import CaffeError
+from port.scoring import image_input, score_output
+from prototxt_gen.base.errors import CaffeError
 
-from ..compare import compare
-from ..net import TOLERANCE
-from ..predict import image_input, score_output
+from ..parity.compare import compare
+from ..parity.net import TOLERANCE
 from .agreement import six_decimals
 from .preparations import AS_PUBLISHED
 

@@ -8,11 +8,12 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from prototxt_gen.command import CHECK_FAILED, OK, parser
+from prototxt_gen.base.command import CHECK_FAILED, OK, parser
 
-from ..bootstrap import Intervals
+from ..evaluation.bootstrap import Intervals
 from ..metrics import evaluate
 from ..released import command as released
+from ..released.options import add_options as add_released
 from . import extras, sources
 from .comparison import RowComparison, compare_row
 from .layout import STYLES, data, row_page, table_page
@@ -103,7 +104,7 @@ def _example(table: PublishedTable, image: Path | None) -> int:
     print(f"    python {script} --released DIR --image-root IMAGES\n")
     print(sources.needed(table))
     print("\nThe built-in example:\n", flush=True)
-    from verify import embedded
+    from ..example import embedded
 
     return embedded.run(image=image)
 
@@ -129,7 +130,7 @@ def arguments(table: PublishedTable) -> ArgumentParser:
     add("--image-root", type=Path, metavar="DIR", help="folder that the paths of the list start from")
     add("--scores-out", type=Path, metavar="FILE", help="also write the computed scores")
     add("--device", metavar="NAME", help="where the net runs: cpu, cuda, cuda:1 (default: a GPU if any)")
-    released.add_options(add)
+    add_released(add)
     add("--row", metavar="NAME", help=f"show this row alone (default: the whole table, ours below {ROW})")
     add("--later", action="store_true", help="also show the figures that later methods published")
     extras.add_options(add)

@@ -10,19 +10,18 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from prototxt_gen.columns import fold, folded, terminal_width
-from prototxt_gen.errors import DataError, Problems
+from prototxt_gen.base.columns import fold, folded, terminal_width
+from prototxt_gen.base.errors import DataError, Problems
 
-from ..bootstrap import RESAMPLES, SEED, Intervals, bootstrap, check_drawing
-from ..definitions import Definition, by_definition, grouped
+from ..evaluation.bootstrap import RESAMPLES, SEED, Intervals, bootstrap, check_drawing
+from ..evaluation.definitions import Definition, by_definition, grouped
+from ..evaluation.per_class import ClassFigures, check_picture, class_figures, class_names, doubt, write_csv
+from ..evaluation.scores import read_scores
 from ..metrics import evaluate
-from ..per_class import ClassFigures, check_picture, class_figures, class_names, doubt, write_csv
-from ..scores import read_scores
 from .layout import markdown_table, number
 from .published import PublishedTable
 from .sources import Predictions
 
-OPTIONS = ("per_class", "picture", "class_names", "baseline_scores", "definitions", "bootstrap", "seed")
 _LONGEST = 60  # characters of a path in a picture
 HEADING = "The same scores by other definitions, in percent; > marks the authors'"
 
@@ -146,7 +145,7 @@ def write(extras: Extras, found: Found, table: PublishedTable, source: str) -> l
 
 
 def _draw(extras: Extras, classes: Sequence[ClassFigures], table: PublishedTable, source: str) -> None:
-    from ..pictures import ap_picture, improvement_picture
+    from ..evaluation.pictures import ap_picture, improvement_picture
 
     about = f"{table.dataset}: {_end(source)}"
     if extras.baseline_file:
@@ -195,7 +194,7 @@ def _definitions_page(definitions: Sequence[Definition], style: str) -> str:
 
 
 def add_options(add: Any) -> None:
-    """The options of `OPTIONS`, by argparse's `add_argument`."""
+    """The options of what can be shown beside a table, by argparse's `add_argument`."""
     add("--definitions", action="store_true", help="also show what other definitions give for the same scores")
     add(
         "--bootstrap",

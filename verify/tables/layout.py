@@ -9,8 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prototxt_gen.columns import columns as aligned
-from prototxt_gen.columns import fold, terminal_width
+from prototxt_gen.base.columns import columns as aligned
+from prototxt_gen.base.columns import fold, terminal_width
 
 from .comparison import DIFFERENT, QUOTED, Figure, RowComparison
 from .published import TOP3, Figures, PublishedTable

@@ -6,10 +6,10 @@ from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
 
-from prototxt_gen.errors import DataError, Problems, UsageError
-from prototxt_gen.files import same_file, unwritable
+from prototxt_gen.base.errors import DataError, Problems, UsageError
+from prototxt_gen.base.files import same_file, unwritable
 
-from ..released.command import LOOKING, PROVING
+from ..released.options import LOOKING, PROVING
 
 FROM_SCORES = ("scores", "labels")
 FROM_NET = ("prototxt", "caffemodel", "image_list", "image_root", "labels")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from prototxt_gen.errors import UsageError, closest
+from prototxt_gen.base.errors import UsageError, closest
 from prototxt_gen.nets import NETWORKS
 from prototxt_gen.paper import DATASETS
-from prototxt_gen.tables import TABLES, read_later, read_table
+
+from .printed import TABLES, read_later, read_table
 
 Figures = Mapping[str, float]
 

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from port.images import read_image_list
-from prototxt_gen.errors import CaffeError, DataError, Problems
-from prototxt_gen.files import unwritable
+from prototxt_gen.base.errors import CaffeError, DataError, Problems
+from prototxt_gen.base.files import unwritable
 from reference_weights import manifest
 
-from ..scores import match, read_labels, read_scores
+from ..evaluation.scores import match, read_labels, read_scores
 from .published import PublishedTable
 
 
@@ -78,8 +78,7 @@ def from_net(table: PublishedTable, files: NetFiles, index: Path | None = None) 
     problems.
     """
     import port
-
-    from ..predict import compute_scores, image_input, score_output
+    from port.scoring import compute_scores, image_input, score_output
 
     images, labels, _ = collect(
         lambda: read_image_list(files.image_list, files.image_root),

@@ -1,0 +1,63 @@
+"""What a net is in one state: layers in order, every version of every blob, shapes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..layers import BlobSpec, Layer, Shape
+from .state import NetState
+
+
+@dataclass(eq=False)
+class Value:
+    """One version of a blob: an in-place layer makes a new one under the old blob name."""
+
+    blob: str  # Caffe's name
+    producer: str  # the layer that wrote this version; "" for a net input
+    shape: Shape | None = None
+    name: str = ""  # unique; the last version of a blob bears the blob's own name
+    consumers: int = 0
+    loss_weight: float = 0.0
+
+
+@dataclass(eq=False)
+class Node:
+    """One layer of the net, in file order."""
+
+    name: str
+    layer: Layer
+    bottoms: list[Value]
+    tops: list[Value]
+    message: Any
+    line: int = 0
+    specs: list[BlobSpec] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Graph:
+    """A net in one state: `inputs` come from the caller, `nodes` compute, `outputs` nobody consumes."""
+
+    name: str
+    dialect: str
+    reason: str
+    state: NetState
+    file: str
+    net: Any  # the upgraded, filtered NetParameter
+    inputs: list[Value] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    values: list[Value] = field(default_factory=list)
+
+    @property
+    def outputs(self) -> list[Value]:
+        """The blobs that no layer consumes, sorted by name as Caffe reports them."""
+        made = [v for node in self.nodes for v in node.tops] + self.inputs
+        return sorted({v.name: v for v in made if not v.consumers}.values(), key=lambda v: v.blob)
+
+    def blobs(self) -> dict[str, Value]:
+        """The last version of every blob, in the order in which the net first writes it."""
+        return {v.blob: v for v in self.values} | {v.blob: v for v in self.values if v.name == v.blob}
+
+    def node(self, name: str) -> Node:
+        """The first layer of a name, as Caffe finds it."""
+        return next(node for node in self.nodes if node.name == name)

@@ -1,0 +1,136 @@
+"""ONNX export: one value per blob under Caffe's name, one group of nodes per layer, a free batch size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import TensorProto, helper
+
+from prototxt_gen.base.errors import ExportError, Problem, Problems, UsageError
+from prototxt_gen.base.files import atomic_write
+
+from ..graph.graph import Graph, Value
+from ..layers import Misfit
+from ..module import CaffeNet
+from ..net import param_arrays
+from .builder import OnnxGraph
+
+OPSETS = range(13, 27)  # below 13 Softmax flattens; above 26 ONNX Runtime 1.31 refuses
+DEFAULT_OPSET = 17  # what OpenCV 4 and older runtimes read as well
+MAX_IR = 13
+MAX_BYTES = 2**31 - 1  # protobuf's limit
+BATCH = "N"
+
+
+def free_axes(graph: Graph) -> dict[str, tuple[int, ...]]:
+    """Value name -> axes that grow with the batch (axis 0 of every input), or nothing where the net fixes it.
+
+    Found by working out all shapes at another batch size: what changes is free. A net whose layers refuse
+    the other batch, or do not scale with it, has a fixed batch.
+    """
+    fixed = any(node.layer.fixed_batch for node in graph.nodes)
+    shapes = None if fixed else _shapes_at(graph, 2)
+    if shapes is None:
+        return {}
+    free = {}
+    for value in graph.values:
+        old, new = value.shape or (), shapes[value.name]
+        if len(old) != len(new) or any(n not in (o, 2 * o) for o, n in zip(old, new, strict=True)):
+            return {}
+        free[value.name] = tuple(i for i, (o, n) in enumerate(zip(old, new, strict=True)) if n != o)
+    return free
+
+
+def _shapes_at(graph: Graph, factor: int) -> dict[str, tuple[int, ...]] | None:
+    """All shapes with every input's first extent multiplied, None where a layer refuses."""
+    if any(not v.shape for v in graph.inputs):
+        return None
+    shapes = {v.name: (v.shape[0] * factor, *v.shape[1:]) for v in graph.inputs if v.shape}
+    try:
+        for node in graph.nodes:
+            if node.layer.kind == "data":
+                continue
+            bottoms = [shapes[v.name] for v in node.bottoms]
+            if [s.shape for s in node.layer.blobs(*bottoms)] != [s.shape for s in node.specs]:
+                return None
+            shapes |= {v.name: s for v, s in zip(node.tops, node.layer.top_shapes(*bottoms), strict=True)}
+    except Misfit:
+        return None
+    return shapes
+
+
+def _info(value: Value, free: dict[str, tuple[int, ...]], unit: int) -> onnx.ValueInfoProto:
+    dims: list[Any] = list(value.shape or ())
+    for axis in free.get(value.name, ()):
+        per = dims[axis] // unit
+        dims[axis] = BATCH if dims[axis] == unit else f"{per}*{BATCH}" if dims[axis] % unit == 0 else None
+    return helper.make_tensor_value_info(value.name, TensorProto.FLOAT, dims)
+
+
+def build_onnx(net: CaffeNet, *, opset: int = DEFAULT_OPSET, blobs: str = "outputs") -> onnx.ModelProto:
+    """The net as an ONNX model, unchecked; raises ExportError with every layer that ONNX cannot express."""
+    if opset not in OPSETS:
+        raise UsageError(f"opset {opset}; expected {OPSETS.start} to {OPSETS.stop - 1}")
+    if blobs not in ("outputs", "all"):
+        raise UsageError(f"blobs='{blobs}'; expected 'outputs' or 'all'")
+    graph = net.caffe
+    free = free_axes(graph)
+    builder = OnnxGraph(graph, param_arrays(net), free, opset)
+    with Problems(ExportError, graph.file) as problems:
+        for node in graph.nodes:
+            if node.layer.kind == "data":
+                continue
+            builder.begin(node)
+            try:
+                builder.finish(node.layer.onnx(builder, *(v.name for v in node.bottoms)))
+            except Misfit as misfit:
+                problems.add(**misfit.parts, layer=node.name, line=node.line)
+    unit = next((v.shape[0] for v in graph.inputs if v.shape), 1) or 1
+    inputs = [_info(v, free, unit) for v in graph.inputs]
+    made = {v.name: v for node in graph.nodes if node.layer.kind != "data" for v in node.tops}
+    wanted = list(made.values()) if blobs == "all" else [v for v in graph.outputs if v.name in made]
+    rest = [] if blobs == "all" else [v for v in made.values() if v not in wanted]
+    body = helper.make_graph(
+        builder.nodes,
+        graph.name or "net",
+        inputs,
+        [_info(v, free, unit) for v in wanted],
+        list(builder.initializers.values()),
+        value_info=[_info(v, free, unit) for v in rest],
+    )
+    return _model(body, opset, graph)
+
+
+def _model(body: onnx.GraphProto, opset: int, graph: Graph) -> onnx.ModelProto:
+    opsets = [helper.make_opsetid("", opset)]
+    ir = min(helper.find_min_ir_version_for(opsets), MAX_IR)
+    model = helper.make_model(body, opset_imports=opsets, ir_version=ir, producer_name="caffe-srn")
+    helper.set_model_props(model, {"caffe_dialect": graph.dialect, "caffe_phase": graph.state.phase})
+    return model
+
+
+def checked_bytes(model: onnx.ModelProto, file: str | Path = "") -> bytes:
+    """A model as bytes that the checker passes with full shape inference; raises ExportError."""
+    if model.ByteSize() > MAX_BYTES:
+        found = f"the model has {model.ByteSize():,} bytes"
+        fix = "split the net: an ONNX file of one piece cannot hold more"
+        raise ExportError(Problem(found, f"at most {MAX_BYTES:,} (2 GiB - 1)", fix, file=file))
+    data = model.SerializeToString()
+    try:
+        onnx.checker.check_model(data, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(Problem(f"the ONNX checker refuses the model: {error}", file=file)) from None
+    return data
+
+
+def export_onnx(net: CaffeNet, path: str | Path, *, opset: int = DEFAULT_OPSET, blobs: str = "outputs") -> None:
+    """Write the net as an ONNX file; `blobs="all"` makes every blob an output, for checking.
+
+    The batch size is free wherever the net's layers allow it. Raises ExportError with every layer that
+    ONNX cannot express, and for a model above protobuf's 2 GiB.
+    """
+    data = checked_bytes(build_onnx(net, opset=opset, blobs=blobs), path)
+    with atomic_write(path) as file:
+        file.write(data)

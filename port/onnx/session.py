@@ -1,0 +1,39 @@
+"""ONNX models in ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from prototxt_gen.base.errors import ExportError, UsageError
+
+from .export import checked_bytes
+
+
+def session(model: onnx.ModelProto | str | Path, *, device: str = "cpu", optimise: bool = True) -> Any:
+    """An ONNX Runtime session on "cpu" or "cuda"; raises ExportError where CUDA was asked for and is not used."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if not optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    providers = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider"]}
+    if device not in providers:
+        raise UsageError(f"device '{device}'; expected cpu or cuda")
+    source = checked_bytes(model) if isinstance(model, onnx.ModelProto) else str(model)
+    result = ort.InferenceSession(source, options, providers=providers[device])
+    if result.get_providers()[0] != providers[device][0]:
+        raise ExportError(f"ONNX Runtime does not run on {device} here: it offers {', '.join(result.get_providers())}")
+    return result
+
+
+def run_onnx(runner: Any, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
+    """All outputs of a session by name; inputs the graph does not use are left out."""
+    known = {i.name for i in runner.get_inputs()}
+    fed = {name: np.asarray(array, np.float32) for name, array in inputs.items() if name in known}
+    names = [output.name for output in runner.get_outputs()]
+    return dict(zip(names, runner.run(names, fed), strict=True))

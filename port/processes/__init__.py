@@ -1,0 +1,1 @@
+"""What long work shares, training and scoring: several processes, signals, progress."""

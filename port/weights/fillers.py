@@ -1,0 +1,95 @@
+"""Caffe's fillers in NumPy, the same numbers on every machine.
+
+Every blob draws from a stream of its own, named by the seed, the layer and the blob's index, so that a
+layer keeps its numbers when others come or go. The generator is the Mersenne twister, Caffe's own, in
+NumPy's frozen `RandomState`; the draws are those distributions, not Caffe's bit streams (semantics 3.6).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from math import ceil, prod, sqrt
+from typing import Any
+
+import numpy as np
+
+from ..layers.base import Misfit
+
+Shape = tuple[int, ...]
+
+
+def stream(seed: int, layer: str, index: int | str) -> np.random.RandomState:
+    """The random numbers of one blob."""
+    digest = hashlib.sha256(f"{seed}/{layer}/{index}".encode()).digest()
+    return np.random.RandomState(np.frombuffer(digest, dtype="<u4"))
+
+
+def fan(filler: Any, shape: Shape) -> float:
+    """The n of xavier and msra: fan_in = count / shape[0], fan_out = count / shape[1], or their mean."""
+    count = prod(shape)
+    fan_in = count / shape[0] if shape else 1
+    fan_out = count / shape[1] if len(shape) > 1 else count
+    return (fan_in, fan_out, (fan_in + fan_out) / 2)[filler.variance_norm]
+
+
+def bilinear(shape: Shape, dialect: str) -> np.ndarray:
+    """The interpolation kernel; the dialects place its centre differently (semantics 4)."""
+    if len(shape) != 4 or shape[2] != shape[3]:
+        raise Misfit(f"a bilinear filler for {shape}", "a square kernel with 4 axes", "weight_filler")
+    f = ceil(shape[3] / 2)
+    centre = (2 * f - 1 - f % 2) / (2 * f) if dialect == "srn" else (shape[3] - 1) / (2 * f)
+    line = 1 - np.abs(np.arange(shape[3]) / f - centre)
+    return np.broadcast_to(np.outer(line, line), shape)
+
+
+def fill(filler: Any, shape: Shape, dialect: str, seed: int, layer: str, index: int) -> np.ndarray:
+    """A new float32 array of `shape` as a FillerParameter (or a constant) asks; raises Misfit (semantics 4)."""
+    if isinstance(filler, float | int):
+        return np.full(shape, filler, np.float32)
+    kind = filler.type
+    if filler.sparse != -1 and kind != "gaussian":
+        raise Misfit(f"sparse {filler.sparse} with a {kind} filler", "a gaussian filler", "sparse")
+    if kind == "constant":
+        return np.full(shape, filler.value, np.float32)
+    if kind == "bilinear":
+        return bilinear(shape, dialect).astype(np.float32)
+    makers = {
+        "uniform": _uniform,
+        "gaussian": _gaussian,
+        "positive_unitball": _unitball,
+        "xavier": _xavier,
+        "msra": _msra,
+    }
+    if kind not in makers:
+        known = ", ".join(sorted([*makers, "constant", "bilinear"]))
+        raise Misfit(f"the filler type '{kind}'", known, "filler")
+    return makers[kind](filler, shape, stream(seed, layer, index)).astype(np.float32)
+
+
+def _uniform(filler, shape, random):
+    if filler.min > filler.max:
+        raise Misfit(f"min {filler.min:g} above max {filler.max:g}", "a min of at most max", "filler")
+    return random.uniform(filler.min, filler.max, shape)
+
+
+def _gaussian(filler, shape, random):
+    if not filler.std > 0:
+        raise Misfit(f"std {filler.std:g} of a gaussian filler", "a number above 0", "filler")
+    values = random.standard_normal(shape) * filler.std + filler.mean
+    if filler.sparse >= 0:
+        values = values * (random.uniform(size=shape) < filler.sparse / shape[0])
+    return values
+
+
+def _unitball(filler, shape, random):
+    values = random.uniform(size=shape)
+    return values / values.reshape(shape[0], -1).sum(1).reshape(-1, *[1] * (len(shape) - 1))
+
+
+def _xavier(filler, shape, random):
+    bound = sqrt(3 / fan(filler, shape))
+    return random.uniform(-bound, bound, shape)
+
+
+def _msra(filler, shape, random):
+    return random.standard_normal(shape) * sqrt(2 / fan(filler, shape))

@@ -1,0 +1,1 @@
+"""What all packages of the project stand on: errors, files, commands, tables for a terminal, the machine."""

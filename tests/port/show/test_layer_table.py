@@ -1,0 +1,25 @@
+"""docs/layers.md says what the registry says."""
+
+from pathlib import Path
+
+from port.layers import REGISTRY
+from port.show.layer_table import layer_table, replaced
+from prototxt_gen.schema.dialect import LAYER_TYPES
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "layers.md"
+
+
+def test_the_table_is_up_to_date(golden):
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert replaced(text, layer_table(golden)) == text, "run: python -m port.layer_table"
+
+
+def test_a_stale_table_is_noticed(golden):
+    text = DOCUMENT.read_text(encoding="utf-8")
+    stale = text.replace("| Pooling |", "| Poolng |")
+    assert stale != text and replaced(stale, layer_table(golden)) != stale
+
+
+def test_every_registered_type_of_both_caffes_is_handled():
+    assert set().union(*LAYER_TYPES.values()) <= set(REGISTRY)
+    assert {d: len(types) for d, types in LAYER_TYPES.items()} == {"bvlc": 61, "srn": 57}

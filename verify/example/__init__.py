@@ -1,0 +1,1 @@
+"""The built-in example: the miniatures on synthetic scenes, from caffemodel to table."""
