@@ -23,8 +23,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    args = arguments().parse_args(argv)
-    return args.run(args)
+    return command.dispatch(arguments().parse_args(argv))
 
 
 if __name__ == "__main__":

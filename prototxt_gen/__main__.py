@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .base.command import parser, run, share_examples
+from .base.command import dispatch, parser, run, share_examples
 from .base.programs import start
 from .commands import COMMANDS
 from .commands.moved import MOVED
@@ -17,8 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     if given and given[0] in MOVED:  # options of other programs: argparse would take them for its own
         return start(MOVED[given[0]][0], [MOVED[given[0]][1], *given[1:]])
-    options = arguments().parse_args(given)
-    return options.run(options)
+    return dispatch(arguments().parse_args(given))
 
 
 def arguments() -> argparse.ArgumentParser:

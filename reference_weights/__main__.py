@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from prototxt_gen.base.command import CHECK_FAILED, OK, parser, run, share_examples
+from prototxt_gen.base.command import CHECK_FAILED, OK, dispatch, parser, run, share_examples
 
 from . import manifest, seeding
 from .miniatures import verb as miniature
@@ -38,6 +38,8 @@ def arguments() -> argparse.ArgumentParser:
         description="Look for the released files in a folder; exit status 1 when one is missing or damaged.",
     )
     check.add_argument("root", metavar="DIR", help="the folder that holds models/, datasets/, results/, ...")
+    listing.set_defaults(run=show)
+    check.set_defaults(run=verify)
     for action in (listing, check):
         action.add_argument("--dataset", metavar="NAME", help=f"only {' or '.join(manifest.datasets())}")
     shapes.add(actions)
@@ -49,7 +51,7 @@ def arguments() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse and dispatch; returns the exit status: 0 fine, 1 something is missing, 2 bad input."""
     options = arguments().parse_args(argv)
-    return {"list": show, "check": verify}[options.action](options) if "run" not in options else options.run(options)
+    return dispatch(options)
 
 
 def show(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prototxt_gen.base.command import OK
+from prototxt_gen.base.door import add_layers
 
 
 def add(actions: Any) -> None:
@@ -17,6 +18,7 @@ def add(actions: Any) -> None:
         description="Write a .caffemodel of made-up weights for any net: its own fillers, statistics that fit them, "
         "the same bytes everywhere.",
     )
+    add_layers(verb)
     verb.set_defaults(run=run)
     verb.add_argument("seed", metavar="SEED", help="a whole number of 0 or more")
     verb.add_argument("--prototxt", required=True, type=Path, metavar="FILE")

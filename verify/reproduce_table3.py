@@ -10,8 +10,7 @@ if __name__ == "__main__":  # run as a script: the packages lie one folder up, a
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from prototxt_gen.base.command import run
-
-from .tables import command
+from verify.tables import command
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prototxt_gen.base import command
+from prototxt_gen.base.door import add_layers
 from prototxt_gen.base.errors import UsageError
 from prototxt_gen.base.files import write_text
 
@@ -38,6 +39,7 @@ def add(verbs: Any) -> None:
         help="whose layers the weights are for (default: %(default)s)",
     )
     add_input_shape(parser)
+    add_layers(parser)
     parser.set_defaults(run=run)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prototxt_gen.base import command
+from prototxt_gen.base.door import add_layers
 
 from .options import add_dialect
 
@@ -29,6 +30,7 @@ def add(verbs: Any) -> None:
     add_dialect(parser)
     parser.add_argument("--opset", type=int, help="13 to 26 (default: 17)")
     parser.add_argument("--all-blobs", action="store_true", help="make every blob an output, for checking")
+    add_layers(parser)
     parser.set_defaults(run=run)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from prototxt_gen.base import command
 from prototxt_gen.base.columns import terminal_width
+from prototxt_gen.base.door import add_layers
 
 from .options import add_dialect, add_input_shape
 
@@ -32,6 +33,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("--dot", type=Path, metavar="FILE", help="also draw the net, for Graphviz")
     add_dialect(parser)
     add_input_shape(parser)
+    add_layers(parser)
     parser.set_defaults(run=run)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prototxt_gen.base import command
+from prototxt_gen.base.door import add_layers
 
 from .options import add_dialect
 
@@ -33,6 +34,7 @@ def add(verbs: Any) -> None:
     net.add_argument("--caffemodel", metavar="A,B", help="weights, binary or HDF5; later files over earlier")
     net.add_argument("--onnx", type=Path, metavar="FILE", help="an ONNX model instead")
     add_dialect(net)
+    add_layers(net)
     net.add_argument("--blob", metavar="NAME", help="the output to write (default: the first by name)")
     images = score.add_argument_group("images")
     images.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="image files, and folders of them")
@@ -76,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     """Score; exit status 0, or 128 plus the number of the signal that ended it."""
     from ..scoring import Options, score
 
-    taken = {name: value for name, value in vars(args).items() if name != "run"}
+    taken = {name: value for name, value in vars(args).items() if name not in ("run", "layers")}
     signal = score(Options(**taken))
     return SIGNALLED + signal if signal else command.OK
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prototxt_gen.base import command
+from prototxt_gen.base.door import add_layers
 
 EXAMPLES = """  python -m port train --solver solver.prototxt --weights resnet101.caffemodel
   python -m port train --solver solver.prototxt --resume latest
@@ -38,6 +39,7 @@ def add(verbs: Any) -> None:
     train.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where it is, unless solver_mode is CPU")
     train.add_argument("--dialect", choices=["bvlc", "srn"], help="as which Caffe does; default: detected")
     train.add_argument("--restart-data", action="store_true", help="resume with data and random numbers anew")
+    add_layers(train)
     _add_deviations(train)
 
 

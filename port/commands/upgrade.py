@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prototxt_gen.base import command
+from prototxt_gen.base.door import add_layers
 from prototxt_gen.base.errors import NetError, Problem, UsageError
 from prototxt_gen.base.files import write_text
 
@@ -29,6 +30,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default for text: the standard output")
     add_dialect(parser, "as which Caffe does; ")
+    add_layers(parser)
     parser.set_defaults(run=run)
 
 

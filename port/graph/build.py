@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from prototxt_gen.base.door import WAY_OUT
 from prototxt_gen.base.errors import CaffeError, NetError, Problems, closest
 from prototxt_gen.schema.text import Parsed, read_prototxt
 from prototxt_gen.schema.upgrade import upgrade_parsed
@@ -165,9 +166,9 @@ class _Builder:
 
     def _layer(self, message: Any, place: dict) -> Layer | None:
         if message.type not in REGISTRY:
-            self.problems.add(
-                f"the layer type '{message.type}' is unknown", fix=closest(message.type, REGISTRY), **place
-            )
+            hint = closest(message.type, REGISTRY)
+            fix = hint if hint.startswith("did you mean") else WAY_OUT
+            self.problems.add(f"the layer type '{message.type}' is unknown", fix=fix, **place)
             return None
         only = dialects(REGISTRY[message.type])
         if only and self.graph.dialect not in only:

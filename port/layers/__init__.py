@@ -3,7 +3,8 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from prototxt_gen.schema.messages import extend_schema
+from prototxt_gen.base.door import open_offered
+from prototxt_gen.schema.extension import extend_schema
 
 from .base import KINDS, REGISTRY, RULES, BlobSpec, Context, Layer, Misfit, Shape, make_layer, register, show
 from .host import register_python
@@ -28,3 +29,4 @@ __all__ = [
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
+open_offered()  # what installed packages add

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from prototxt_gen.base.door import opened
 from prototxt_gen.base.errors import CaffeError
 from prototxt_gen.base.files import os_problem
 
@@ -24,6 +25,8 @@ def fingerprint(options: Options, engine: Engine, images: Sequence[Path], batch:
         facts["prototxt"] = digest(options.prototxt)
         facts["weights"] = ", ".join(digest(path) for path in weight_files(options.caffemodel))
         facts["dialect"] = options.dialect or "detected"
+        if opened():
+            facts["layers"] = ", ".join(map(digest, opened()))
     facts["output blob"] = engine.output
     facts["images"] = f"{len(images)} ({_names(images, options.image_root)})"
     facts["image root"] = str(options.image_root.resolve()) if options.image_root else "none"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from prototxt_gen.base.columns import columns, fitted
+from prototxt_gen.base.columns import columns, fitted, fold
 from prototxt_gen.base.errors import Problem, UsageError
 from prototxt_gen.base.files import write_text
 
@@ -23,6 +23,7 @@ __all__ = ["columns", "describe", "describe_survey", "draw"]
 HEAD = ("", "layer", "type", "settings", "bottoms", "tops", "shapes", "parameters", "multiply-adds")
 _TYPE, _SETTINGS, _BOTTOMS, _TOPS = (HEAD.index(name) for name in ("type", "settings", "bottoms", "tops"))
 _NUMBERS = (7, 8)
+_BLANK = "(no top is shown where it bears its layer's name)"
 
 
 def describe(
@@ -69,8 +70,8 @@ def describe_survey(survey: Survey, width: int | None = None) -> str:
     Where `width` is too small, what the lines and the other columns say as well is left out: bottoms, and tops
     that bear their layer's name; then settings; then cells are folded.
     """
-    lines = [f"net '{survey.name}', phase {survey.phase}, dialect {survey.dialect} ({survey.reason})"]
-    lines += [f"  {note}" for note in survey.notes]
+    head = f"net '{survey.name}', phase {survey.phase}, dialect {survey.dialect} ({survey.reason})"
+    lines = fold(head, width, 2) + [f"  {note}" for note in survey.notes]
     drawing = draw_lanes([blob for blob, _ in survey.inputs], survey.entries)
     rows: list[tuple[str, ...]] = [HEAD]
     rows += [("", "(input)", "", "", "", blob, _shape(shape), "", "") for blob, shape in survey.inputs]
@@ -78,11 +79,12 @@ def describe_survey(survey: Survey, width: int | None = None) -> str:
     lines += _table(rows, width)
     whole = survey.size
     partial = any(entry.size is None for entry in survey.entries)
-    lines.append(
+    sums = (
         f"{len(survey.entries)} layers, {'at least ' if partial else ''}{whole.parameters:,} parameters, "
         f"{whole.statistics:,} statistics, {whole.multiply_adds:,} multiply-adds; "
         f"outputs: {', '.join(survey.outputs) or 'none'}"
     )
+    lines += fold(sums, width, 2)
     unknown = sorted({entry.type for entry in survey.entries if entry.kind == UNKNOWN})
     if unknown:
         count = sum(entry.kind == UNKNOWN for entry in survey.entries)
@@ -93,19 +95,24 @@ def describe_survey(survey: Survey, width: int | None = None) -> str:
 
 
 def _table(rows: list[tuple[str, ...]], width: int | None) -> list[str]:
-    """The first form of the table that is narrow enough; the last one folded."""
-    forms = [(rows, _NUMBERS)]
+    """The first form of the table that is narrow enough, else the last one folded; a note where tops are left out."""
+    if width is None:
+        return columns(rows, _NUMBERS)
     short = [(*row[:_TOPS], "" if row[_TOPS] == row[1] else row[_TOPS], *row[_TOPS + 1 :]) for row in rows]
-    if width is not None:
-        forms += [_without(rows, _BOTTOMS), _without(short, _BOTTOMS), _without(short, _SETTINGS, _BOTTOMS)]
-    for table, right in forms:
-        lines = columns(table, right)
-        if width is None or max(map(len, lines)) <= width:
-            return lines
-    return fitted(*forms[-1], width, kept=(0,))
+    forms: list[tuple[list[tuple[str, ...]], tuple[int, ...], list[str]]] = [
+        (rows, (), []),
+        (rows, (_BOTTOMS,), []),
+        (short, (_BOTTOMS,), [_BLANK]),
+        (short, (_SETTINGS, _BOTTOMS), [_BLANK]),
+    ]
+    for table, left_out, note in forms:
+        lines = columns(*_without(table, left_out))
+        if max(map(len, lines)) <= width:
+            return lines + note
+    return [*fitted(*_without(*forms[-1][:2]), width, kept=(0,)), _BLANK]
 
 
-def _without(rows: list[tuple[str, ...]], *left_out: int) -> tuple[list[tuple[str, ...]], tuple[int, ...]]:
+def _without(rows: list[tuple[str, ...]], left_out: Sequence[int]) -> tuple[list[tuple[str, ...]], tuple[int, ...]]:
     """A table without some columns, and where its numbers are now."""
     kept = [i for i in range(len(HEAD)) if i not in left_out]
     return [tuple(row[i] for i in kept) for row in rows], tuple(kept.index(i) for i in _NUMBERS)

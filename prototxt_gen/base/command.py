@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from .door import open_files
 from .errors import CaffeError
 
 OK, CHECK_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -48,6 +49,12 @@ def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
                 found[verb.prog.removeprefix("python ")] = verb
                 found |= subcommands(verb)
     return found
+
+
+def dispatch(arguments: argparse.Namespace) -> int:
+    """Carry out a parsed command, its layers known before; returns its exit status."""
+    open_files(getattr(arguments, "layers", ()))
+    return arguments.run(arguments)
 
 
 def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:

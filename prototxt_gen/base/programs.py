@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .errors import CaffeError, Problem
+from .errors import Problem, UsageError
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,14 +23,14 @@ def start(program: str, arguments: Sequence[str]) -> int:
 
 
 def answer(program: str, arguments: Sequence[str]) -> str:
-    """What the program prints; raises CaffeError with what it says is wrong."""
+    """What the program prints; raises UsageError with what it says is wrong."""
     done = subprocess.run(
         _call(program, arguments), env=_environment(), check=False, capture_output=True, text=True, encoding="utf-8"
     )
     if done.returncode:
         said = [line.removeprefix("error: ") for line in done.stderr.splitlines() if line.startswith("error: ")]
         found = f"`python -m {program}` ended with status {done.returncode}: {done.stderr.strip()[-500:]}"
-        raise CaffeError([Problem(line) for line in said] or found)
+        raise UsageError([Problem(line) for line in said] or found)
     return done.stdout.strip()
 
 

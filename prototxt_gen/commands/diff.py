@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.command import CHECK_FAILED, OK
+from ..base.door import add_layers
 from ..base.errors import Problem, UsageError
 from ..diff import compare
 from ..schema.judge import NET, read_any
@@ -22,6 +23,7 @@ def add(verbs: Any) -> None:
     parser = verbs.add_parser(
         "diff", help="how two prototxts differ: which layers, which fields", description=run.__doc__
     )
+    add_layers(parser)
     parser.set_defaults(run=run)
     parser.add_argument("a", type=Path, metavar="A")
     parser.add_argument("b", type=Path, metavar="B")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from ..base.errors import Problems, UsageError
 from ..builder import NetBuilder
+from ..schema.blobs import blob_count
 from .config import LOGITS, NetConfig, Step
-
-FIXED = {"lr_mult": 0, "decay_mult": 0}
 
 
 def check_step(net: NetBuilder, config: NetConfig, step: Step) -> None:
@@ -48,31 +46,31 @@ def silence(net: NetBuilder, config: NetConfig) -> None:
 
 
 def freeze(net: NetBuilder, step: Step) -> None:
-    """lr_mult 0 for every blob outside the parts that a step trains, and statistics that stay as they are."""
+    """lr_mult 0 for every blob outside the parts that a step trains, and statistics that stay as they are.
+
+    Raises UsageError naming all layers of which nobody here knows what can learn.
+    """
     if not step.trained:
         return
-    for layer in net.layers():
-        if net.parts[layer.name] not in step.trained and (count := blob_count(layer)):
-            for _ in range(count):
-                layer.param.add(**FIXED)
-            if layer.type == "BN":
-                layer.bn_param.frozen = True
-            if layer.type == "BatchNorm":
-                layer.batch_norm_param.use_global_stats = True
+    with Problems(UsageError) as problems:
+        for layer in net.layers():
+            if net.parts[layer.name] not in step.trained:
+                _freeze(layer, step, problems)
 
 
-def blob_count(layer: Any) -> int:
-    """How many blobs a layer of the paper's nets has."""
-    if layer.type in ("BN", "BatchNorm"):
-        return {"BN": 4, "BatchNorm": 3}[layer.type]
-    settings = {"Convolution": "convolution_param", "InnerProduct": "inner_product_param", "Scale": "scale_param"}
-    return 1 + getattr(layer, settings[layer.type]).bias_term if layer.type in settings else 0
-
-
-def trained_layers(net: NetBuilder, step: Step) -> Iterable[str]:
-    """The layers with blobs that a step moves, in order."""
-    return [
-        layer.name
-        for layer in net.layers()
-        if blob_count(layer) and (not step.trained or net.parts[layer.name] in step.trained)
-    ]
+def _freeze(layer: Any, step: Step, problems: Problems) -> None:
+    count = blob_count(layer)
+    if count is None:
+        if not layer.param or any(entry.lr_mult for entry in layer.param):
+            found = f"{layer.type}: {step.stem} keeps this layer fixed, but how many blobs it has is not known here"
+            fix = "write it with param=[{'lr_mult': 0, 'decay_mult': 0}, ...], one for each of its blobs"
+            problems.add(found, layer=layer.name, field="param", fix=fix)
+        return
+    while len(layer.param) < count:
+        layer.param.add()
+    for entry in layer.param:
+        entry.lr_mult = entry.decay_mult = 0
+    if layer.type == "BN":
+        layer.bn_param.frozen = True
+    if layer.type == "BatchNorm":
+        layer.batch_norm_param.use_global_stats = True

@@ -11,13 +11,13 @@ from ..base.errors import Problem, UsageError, closest
 from ..base.files import write_text
 from ..base.programs import answer
 from ..paper import DataSet
+from ..schema.blobs import blob_count
 from ..schema.messages import DIALECTS
 from . import DATASETS, NETWORKS, PROFILES, at_step, build_net, configure
 from .config import NetConfig
 from .header import test_header, train_header
 from .scripts import test_file, test_script, train_file, train_script
 from .solver import solver_file, solver_text, trainval_file
-from .training import blob_count
 
 # Kinds of weights, and the program that writes them: `PROGRAM KIND --prototxt FILE --output FILE ARGUMENT`.
 WEIGHTS = {"seed": "reference_weights"}
@@ -147,7 +147,7 @@ def _text(config: NetConfig) -> tuple[str, int]:
     if config.step is None:
         header = test_header(config, net.outputs())
     else:
-        parts = list(dict.fromkeys(net.parts[layer.name] for layer in net.layers() if blob_count(layer)))
+        parts = list(dict.fromkeys(net.parts[layer.name] for layer in net.layers() if blob_count(layer) != 0))
         moving = config.step.trained or tuple(parts)
         fixed = [part for part in parts if part not in moving]
         header = train_header(config, fixed, [part for part in parts if part in moving])

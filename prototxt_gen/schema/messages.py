@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import resources
 from typing import Any, TypeVar
@@ -21,7 +21,9 @@ DIALECTS = ("bvlc", "srn")
 PHASES = ("TRAIN", "TEST")
 PACKAGE = "caffe"
 
-_SCALARS = {"float", "double", "int32", "int64", "uint32", "uint64", "bool", "string", "bytes"}
+# Types that protobuf itself has.
+SCALARS = {"float", "double", "int32", "int64", "uint32", "uint64", "bool", "string", "bytes"}
+_COLUMNS = ("message", "kind", "name", "number", "label", "type", "packed", "default", "deprecated")
 _FieldProto = descriptor_pb2.FieldDescriptorProto
 
 
@@ -35,7 +37,7 @@ def _add_field(message: descriptor_pb2.DescriptorProto, row: dict[str, str], enu
     field = message.field.add(name=row["name"], number=int(row["number"]))
     field.label = getattr(_FieldProto, f"LABEL_{row['label'].upper()}")
     kind = row["type"]
-    if kind in _SCALARS:
+    if kind in SCALARS:
         field.type = getattr(_FieldProto, f"TYPE_{kind.upper()}")
     else:
         field.type = _FieldProto.TYPE_ENUM if kind in enums else _FieldProto.TYPE_MESSAGE
@@ -101,33 +103,25 @@ def _classes(dialect: str) -> dict[str, type[Message]]:
     return {m.name: make(pool.FindMessageTypeByName(f"{PACKAGE}.{m.name}")) for m in proto.message_type}
 
 
-def extend_schema(param: str, number: int, fields: Mapping[str, tuple[str, Any]]) -> None:
-    """Give LayerParameter a message for a layer type of one's own, in both dialects; raises UsageError.
-
-    `param` names it (`my_param`), `number` is its field number in the file that defined it, `fields` maps
-    each field, in the order of the numbers 1, 2, ..., to its type and default ("float", 0.5); a type ending
-    in "[]" is repeated. Messages made earlier do not know the fields.
-    """
-    message = "".join(part.capitalize() for part in param.split("_")).removesuffix("Param") + "Parameter"
-    for dialect in DIALECTS:
-        taken = descriptor("LayerParameter", dialect)
-        other = taken.fields_by_name.get(param) or taken.fields_by_number.get(number)
-        if other is not None:
-            raise UsageError(f"LayerParameter has the field {other.number} '{other.name}' already ({dialect})")
-        rows = [("LayerParameter", param, number, "optional", message, None)]
-        for i, (name, (kind, default)) in enumerate(fields.items(), 1):
-            if kind.removesuffix("[]") not in _SCALARS:
-                raise UsageError(f"the field type '{kind}' of '{name}'; expected one of {', '.join(sorted(_SCALARS))}")
-            rows.append((message, name, i, "repeated" if kind.endswith("[]") else "optional", kind, default))
-        for owner, name, position, label, kind, default in rows:
-            _rows().append(_row(dialect, owner, name, position, label, kind.removesuffix("[]"), default))
+def add_rows(rows: Iterable[dict[str, str]]) -> None:
+    """Extend the table: the schema is made anew when next used, and messages made earlier do not know the fields."""
+    _rows().extend(rows)
     forget()
 
 
-def _row(dialect: str, message: str, name: str, number: int, label: str, kind: str, default: Any) -> dict[str, str]:
+def field_row(
+    message: str, name: str, number: int, kind: str, default: Any = None, repeated: bool = False
+) -> dict[str, str]:
+    """A row of the table for a field of either dialect."""
     text = str(default).lower() if isinstance(default, bool) else "" if default is None else str(default)
-    values = (dialect, message, "field", name, str(number), label, kind, "0", text, "0")
-    return dict(zip(_rows()[0], values, strict=True))
+    label = "repeated" if repeated else "optional"
+    values = (message, "field", name, str(number), label, kind, "0", text, "0")
+    return dict(zip(_COLUMNS, values, strict=True))
+
+
+def value_row(enum: str, name: str, number: int) -> dict[str, str]:
+    """A row of the table for a value of an enum, which is named with its message: `PoolingParameter.PoolMethod`."""
+    return dict(zip(_COLUMNS, (enum, "enum_value", name, str(number), "", "", "0", "", "0"), strict=True))
 
 
 def message_class(name: str, dialect: str) -> Any:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..base.door import WAY_OUT
 from ..base.errors import ParseError, Problem, Problems, closest
 from ..base.files import read_bytes
-from .dialect import DEFAULT, detect, other
-from .messages import message_class, message_names, schema_cache
+from .dialect import DEFAULT, detect, layer_types, other
+from .messages import DIALECTS, message_class, message_names, schema_cache
 from .sniff import check_is_prototxt, decode
 from .syntax import Field, Scalar, Tree, parse_tree, printable
 from .values import BadValue, FieldSpec, convert, fields_of, names_of
@@ -180,6 +181,8 @@ class _Builder:
             fix = f"remove it, or read the whole file as {rest}"
         else:
             found, fix = f"{message} has no such field", _hint(field.name, message, self.dialect)
+            if message == "LayerParameter" and _is_foreign(tree.first("type"), field.name):
+                fix = WAY_OUT
         self.add(tree, field.at, found, layer, path + printable(field.name), fix=fix)
 
     def with_dialect(self, bad: BadValue, value: Scalar, spec: FieldSpec) -> dict[str, str]:
@@ -194,6 +197,12 @@ class _Builder:
         line, column = tree.place(at)
         field = path.rstrip(".")
         self.problems.add(found, line=line, column=column, layer=layer, field=field, **parts)
+
+
+def _is_foreign(type: str, field: str) -> bool:
+    """Whether a field holds the settings of a type that nobody here knows: no field of another type was meant."""
+    known = frozenset().union(*map(layer_types, DIALECTS))
+    return field.endswith("_param") and bool(type) and type not in known and closest(type, known).startswith("known")
 
 
 @schema_cache

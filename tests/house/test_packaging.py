@@ -74,7 +74,7 @@ def test_every_data_file_is_packed():
     [
         ("reference_weights/miniatures/models/seed0/net.caffemodel", True),
         ("reference_weights/miniatures/models/net.caffemodel", False),
-        ("prototxt_gen/tables/new.tsv", True),
+        ("verify/tables/new.tsv", True),
         ("prototxt_gen/nets/new.tsv", False),
         ("port/py.typed", True),
     ],

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 from prototxt_gen.base import command
 from prototxt_gen.base.errors import UsageError
 
-from ..datasets.sets import sources
+from ..datasets.sets import names
 
 if TYPE_CHECKING:
     from ..datasets.split import Loaded
 
-EXAMPLES = "\n".join(f"  python -m verify dataset {source.example}" for source in sources().values())
+EXAMPLES = """  python -m verify dataset coco --root ~/coco --output datasets/coco --released ~/srn
+  python -m verify dataset nus_wide --root ~/nus-wide --output datasets/nus_wide --subset tagged --lmdb
+  python -m verify dataset wider_attribute --root ~/wider --output datasets/wider_att --split test"""
 
 
 def add(verbs: Any) -> None:
@@ -27,7 +29,7 @@ def add(verbs: Any) -> None:
         " paper's and the release's, and compare with the authors' lists. Exit status 1 when something differs.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("dataset", choices=list(sources()))
+    parser.add_argument("dataset", choices=names())
     parser.add_argument("--root", required=True, type=Path, metavar="DIR", help="the data set as it was unpacked")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="where lists, crops, databases go")
     parser.add_argument("--image-root", type=Path, metavar="DIR", help="the images, where they are not below --root")
@@ -107,7 +109,9 @@ def _compared(root: Path, loaded: Loaded, accessible: Path | None) -> bool:
 
 
 def _check(args: argparse.Namespace) -> None:
-    with_index = [source.name for source in sources().values() if source.has_index]
+    from ..datasets.sets import sources
+
+    with_index = [name for name, source in sources().items() if source.has_index]
     if args.accessible and args.dataset not in with_index:
         raise UsageError(f"--accessible belongs to {', '.join(with_index)}, not to {args.dataset}")
     if args.accessible and args.split == "train":

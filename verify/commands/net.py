@@ -10,6 +10,7 @@ from typing import Any
 
 from prototxt_gen.base import command
 from prototxt_gen.base.columns import terminal_width
+from prototxt_gen.base.door import add_layers
 from prototxt_gen.base.errors import UsageError
 from prototxt_gen.base.files import write_text
 
@@ -38,6 +39,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where ONNX Runtime runs")
     parser.add_argument("--failures-only", action="store_true", help="print failing blobs only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON as well")
+    add_layers(parser)
     parser.set_defaults(run=run)
 
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from prototxt_gen.base import command
+from prototxt_gen.base.door import add_layers
 
 
 def add(verbs: Any, name: str, about: str, description: str, what: str) -> Any:
     """Add a command that takes folders; returns its parser."""
     parser = verbs.add_parser(name, help=about, description=description)
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help=f"folders with recorded {what}")
+    add_layers(parser)
     return parser
 
 

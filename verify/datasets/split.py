@@ -86,11 +86,9 @@ class Loaded:
 class Source:
     """A data set: how it is read, and what the commands have to know about it."""
 
-    name: str  # as the command calls it
     load: Callable[[Request], Loaded]
     classes: Sequence[str]  # in the order of the label columns
     facts: DataSet  # its figures in the paper (or where else it was described)
-    example: str  # the arguments of an example
     signed: bool = False  # its labels are 1, -1 and 0 (unspecified)
     has_index: bool = False  # the authors' index of images that could be fetched applies to it
     crops: str = ""  # the folder of the crops that it is cut into, below the output folder

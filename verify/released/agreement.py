@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..metrics import THRESHOLD, sigmoid
 
 # Logits of about 10, written with 6 decimals; float32 sums of a net 101 layers deep in another order differ by
-# about 1e-5 of that (verify.net), a GPU's by somewhat more. A wrong channel order moves logits by whole units.
+# about 1e-5 of that (verify.parity.net), a GPU's by somewhat more. A wrong channel order moves logits by whole units.
 TOLERANCE = 1e-3
 WORST = 10  # images listed
 

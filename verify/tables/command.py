@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prototxt_gen.base.command import CHECK_FAILED, OK, parser
+from prototxt_gen.base.door import add_layers, open_files
 
 from ..evaluation.bootstrap import Intervals
 from ..metrics import evaluate
@@ -48,6 +49,7 @@ def main(number: int, argv: Sequence[str] | None = None) -> int:
     table = load_table(number)
     options = arguments(table).parse_args(argv)
     source = choose(options)
+    open_files(options.layers)
     if source == "example":
         return _example(table, options.image)
     table.row(ROW if options.row is None else options.row)
@@ -126,6 +128,7 @@ def arguments(table: PublishedTable) -> ArgumentParser:
         add("--index", type=Path, metavar="FILE", help="nus_test_accessible.mat: the images that count")
     add("--prototxt", type=Path, metavar="FILE", help="test net that computes the scores")
     add("--caffemodel", type=Path, metavar="FILE", help="its weights")
+    add_layers(command)
     add("--image-list", type=Path, metavar="FILE", help="test images: path, space, number of tags")
     add("--image-root", type=Path, metavar="DIR", help="folder that the paths of the list start from")
     add("--scores-out", type=Path, metavar="FILE", help="also write the computed scores")

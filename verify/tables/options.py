@@ -24,7 +24,7 @@ EXTRAS = (*CLASSES, *FOR_CLASSES, "definitions", "bootstrap", "seed")
 def choose(options: Namespace) -> str:
     """Where the figures come from: "scores", "net", "released" or "example"; raises UsageError naming the options
     that are missing or do not go together."""
-    given = [name for name, value in vars(options).items() if value is not None and value is not False]
+    given = [name for name, value in vars(options).items() if value not in (None, False, [])]
     source: str
     needs: tuple[str, ...]
     may: tuple[str, ...]
@@ -35,7 +35,7 @@ def choose(options: Namespace) -> str:
     elif "scores" in given:
         source, needs, may = "scores", FROM_SCORES, (*FROM_SCORES, "index", *SHOWING, *EXTRAS)
     elif set(given) & set(FROM_NET + COMPUTING):
-        source, needs, may = "net", FROM_NET, (*FROM_NET, *COMPUTING, "index", *SHOWING, *EXTRAS)
+        source, needs, may = "net", FROM_NET, (*FROM_NET, *COMPUTING, "layers", "index", *SHOWING, *EXTRAS)
     else:
         source, needs, may = "example", (), ("image",)
     missing = [name for name in needs if name not in given]

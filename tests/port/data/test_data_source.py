@@ -226,7 +226,7 @@ def test_databases_of_others(images: Path):
 import os, sys
 from pathlib import Path
 from port.data import Database
-from prototxt_gen.errors import DataError
+from prototxt_gen.base.errors import DataError
 folder = Path(sys.argv[1])
 os.seteuid(65534)
 print(len(Database(folder)), *os.listdir(folder))

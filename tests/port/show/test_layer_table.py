@@ -11,7 +11,7 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "layers.md"
 
 def test_the_table_is_up_to_date(golden):
     text = DOCUMENT.read_text(encoding="utf-8")
-    assert replaced(text, layer_table(golden)) == text, "run: python -m port.layer_table"
+    assert replaced(text, layer_table(golden)) == text, "run: python -m port.show.layer_table"
 
 
 def test_a_stale_table_is_noticed(golden):

@@ -187,7 +187,7 @@ def test_a_bad_record_leaves_a_snapshot_and_is_named(tmp_path):
 
 
 def test_a_full_disk_spares_what_is_there(tmp_path, monkeypatch):
-    import prototxt_gen.files
+    import prototxt_gen.base.files
 
     solver = write_run(tmp_path, solver="max_iter: 9 snapshot: 3")
     train(
@@ -203,7 +203,7 @@ def test_a_full_disk_spares_what_is_there(tmp_path, monkeypatch):
             raise full
         sync(handle)
 
-    monkeypatch.setattr(prototxt_gen.files.os, "fsync", fsync)
+    monkeypatch.setattr(prototxt_gen.base.files.os, "fsync", fsync)
     with pytest.raises(CaffeError) as caught:
         train(solver, Options(workers=0, resume="latest"))
     monkeypatch.undo()

@@ -259,8 +259,8 @@ def test_cut_off(saved, prototxt, tmp_path):
 # libhdf5 may crash on what it should refuse, so this runs in a process of its own.
 FUZZ = """
 import random, sys, numpy as np
-from port.hdf5 import Hdf5Model
-from prototxt_gen.errors import WeightsError
+from port.weights.hdf5 import Hdf5Model
+from prototxt_gen.base.errors import WeightsError
 path, count = sys.argv[1], int(sys.argv[2])
 data = open(path, "rb").read()
 draw, refused = random.Random(1), 0

@@ -7,8 +7,12 @@ from pkgutil import iter_modules
 from ..split import Source
 
 
+def names() -> list[str]:
+    """The names that the command takes, those of the modules; nothing is imported for them."""
+    return [module.name for module in iter_modules(__path__)]
+
+
 @cache
 def sources() -> dict[str, Source]:
-    """All data sets, by the name that the command takes."""
-    modules = (import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__))
-    return {module.SOURCE.name: module.SOURCE for module in modules}
+    """All data sets by name."""
+    return {name: import_module(f"{__name__}.{name}").SOURCE for name in names()}

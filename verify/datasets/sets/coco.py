@@ -144,9 +144,7 @@ def _split(index: Any, name: str, categories: Sequence[int]) -> Split:
 
 
 SOURCE = Source(
-    name="coco",
     load=load,
     classes=CATEGORIES,
     facts=DATASETS["coco"],
-    example="coco --root ~/coco --output datasets/coco --released ~/srn",
 )

@@ -145,10 +145,8 @@ def _column(file: Path, lines: list[str]) -> NDArray[Any]:
 
 
 SOURCE = Source(
-    name="nus_wide",
     load=load,
     classes=CONCEPTS,
     facts=DATASETS["nus_wide"],
-    example="nus_wide --root ~/nus-wide --output datasets/nus_wide --subset tagged --lmdb",
     has_index=True,
 )

@@ -209,11 +209,9 @@ def _sizes(root: Path, images: list[str]) -> dict[str, tuple[int, int]]:
 
 
 SOURCE = Source(
-    name="wider_attribute",
     load=load,
     classes=ATTRIBUTES,
     facts=DATASETS["wider_att"],
-    example="wider_attribute --root ~/wider --output datasets/wider_att --split test",
     signed=True,
     crops=CROPS,
 )
