@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .base.command import dispatch, parser, run, share_examples
+from .base.command import dispatch, program, run
 from .base.programs import start
 from .commands import COMMANDS
 from .commands.moved import MOVED
@@ -22,12 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
-    examples = "\n".join(verb.EXAMPLES for verb in COMMANDS)
-    top = parser("python -m prototxt_gen", "Write the paper's nets and their training as Caffe files.", examples)
-    verbs = top.add_subparsers(required=True, metavar="COMMAND")
-    for verb in COMMANDS:
-        verb.add(verbs)
-    return share_examples(top)
+    return program("python -m prototxt_gen", "Write the paper's nets and their training as Caffe files.", COMMANDS)
 
 
 if __name__ == "__main__":

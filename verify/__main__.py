@@ -13,12 +13,7 @@ from .commands import COMMANDS
 
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
-    examples = "\n".join(verb.EXAMPLES for verb in COMMANDS)
-    parser = command.parser("python -m verify", "Prove that a net computes what Caffe computes.", examples)
-    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
-    for verb in COMMANDS:
-        verb.add(verbs)
-    return command.share_examples(parser)
+    return command.program("python -m verify", "Prove that a net computes what Caffe computes.", COMMANDS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,16 +9,16 @@ from pathlib import Path
 
 from prototxt_gen.base.errors import Problem, Problems, WeightsError
 from prototxt_gen.base.files import os_problem
+from prototxt_gen.base.formats import HEAD
 
 from .file import ModelFile
 from .layout import MAX_COUNT, MAX_RANK, Layout, layer_messages, layout, net_numbers, telling_fields
 from .model import Blob, ModelLayer, Source, Values
-from .sniff import SINGLE_BLOB, guess, printable
+from .sniff import BLOB, CAFFEMODEL, other_file, printable
 from .types import from_v0, from_v1
 from .wire import LENGTH, VARINT, Field, Scan, WireError, signed, varint, wrong_type
 
 _DAMAGED = "the file is damaged or was not fetched completely: fetch it again and compare its size"
-_HEAD = 4096  # bytes looked at to say what a wrong file is
 _LONGEST_NAME = 1 << 16
 _MOST_PROBLEMS = 1000  # more only repeat themselves
 
@@ -55,12 +55,12 @@ def read_blob(path: str | Path) -> Blob:
     try:
         blob, wrong = _scan_blob(source, scan, 0, len(source.buffer))
     except WireError as error:
-        raise WeightsError(_wire_problem(source, error, "", SINGLE_BLOB)) from None
+        raise WeightsError(_wire_problem(source, error, "", BLOB)) from None
     if not wrong and blob.count == 0:
         wrong = "there are no values in it"
     if wrong:
         problem = Problem(wrong, "a BlobProto", _DAMAGED, file=path)
-        raise WeightsError(_other_file(source, SINGLE_BLOB) or problem)
+        raise WeightsError(_other_file(source, BLOB) or problem)
     return blob
 
 
@@ -79,19 +79,14 @@ def _map(path: str | Path) -> Source:
         raise WeightsError(f"{str(path)!r}: cannot read: {cause}") from None
 
 
-def _wire_problem(source: Source, error: WireError, layer: str, own: str = "") -> Problem:
+def _wire_problem(source: Source, error: WireError, layer: str, own: str = CAFFEMODEL) -> Problem:
     found = f"at byte {error.offset:,} of {len(source.buffer):,}: {error.found}"
     problem = Problem(found, error.expected, _DAMAGED, file=source.path, layer=printable(layer))
     return _other_file(source, own) or problem
 
 
-def _other_file(source: Source, own: str = "") -> Problem | None:
-    """A problem saying what the file is instead of a net, unless that is its `own` kind."""
-    other = guess(bytes(source.buffer[:_HEAD]))
-    if other is None or other.what == own:
-        return None
-    expected = own or "a .caffemodel (Caffe's binary NetParameter)"
-    return Problem(f"at byte 0: this looks like {other.what}", expected, other.fix, file=source.path)
+def _other_file(source: Source, own: str = CAFFEMODEL) -> Problem | None:
+    return other_file(bytes(source.buffer[:HEAD]), own, source.path)
 
 
 def _scan_net(source: Source, scan: Scan) -> ModelFile:

@@ -11,13 +11,13 @@ import numpy as np
 from prototxt_gen.base.errors import Problem, Problems, WeightsError
 from prototxt_gen.base.files import atomic_write
 
-from .reader import _integer, _map, _scan_blob, _text, _wire_problem
+from .reader import _integer, _map, _other_file, _scan_blob, _text, _wire_problem
+from .sniff import STATE
 from .wire import Scan, WireError, encode_header, encode_varint
 from .writer import Piece, _blob_pieces, _check_size, _size, _write_piece
 
 # SolverState (proto numbers)
 _ITER, _LEARNED_NET, _HISTORY, _CURRENT_STEP = 1, 2, 3, 4
-_NAME = b"\n"  # how a net begins: field 1, its name, where a state has a number
 
 
 @dataclass
@@ -36,6 +36,9 @@ def read_state(path: str | Path) -> SolverState:
     The history arrays are read-only views into the mapped file.
     """
     source = _map(path)
+    # At first: models of others begin with a number and a name too, and their other fields would be passed over.
+    if other := _other_file(source, STATE):
+        raise WeightsError(other)
     scan, state, seen = Scan(source.buffer), SolverState(), set()
     try:
         with Problems(WeightsError, path) as problems:
@@ -55,11 +58,7 @@ def read_state(path: str | Path) -> SolverState:
                 elif number == _CURRENT_STEP:
                     state.current_step = _integer(scan, entry, 32)
     except WireError as error:
-        if source.buffer[:1] == _NAME:
-            fix = "name the .solverstate of the same iteration, or give this file as weights"
-            found = "at byte 0: this looks like a .caffemodel"
-            raise WeightsError(Problem(found, "a solver state (.solverstate)", fix, file=path)) from None
-        raise WeightsError(_wire_problem(source, error, "", "a solver state")) from None
+        raise WeightsError(_wire_problem(source, error, "", STATE)) from None
     if _ITER not in seen:
         fix = "name a .solverstate that Caffe or this project saved"
         raise WeightsError(Problem("it has no iteration number", "a SolverState", fix, file=path))

@@ -14,8 +14,6 @@ from typing import Any, NoReturn
 from prototxt_gen.base import command
 from prototxt_gen.base.errors import UsageError
 
-SIGNALLED = 128  # plus the signal's number: 143 after SIGTERM, as shells have it
-
 EXAMPLES = """  python -m port lmdb create --images train.txt --root images --output train_lmdb \\
       --resize 256x256 --encoded --labels train_labels.txt
   python -m port lmdb inspect train_lmdb"""
@@ -109,7 +107,7 @@ def _ending_cleanly() -> Iterator[None]:
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
-    sys.exit(SIGNALLED + number)
+    sys.exit(command.SIGNALLED + number)
 
 
 def _size(text: str) -> tuple[int, int]:

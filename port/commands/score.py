@@ -17,8 +17,6 @@ EXAMPLES = """  python -m port score --prototxt net.prototxt --caffemodel net.ca
   torchrun --nproc-per-node 4 -m port score --prototxt net.prototxt --caffemodel net.caffemodel \\
       --image-list val.txt --image-root val2014 --output scores.txt"""
 
-SIGNALLED = 128  # plus the signal's number: 130 after Ctrl-C, 143 after SIGTERM, as shells have it
-
 
 def add(verbs: Any) -> None:
     """Add the command and its arguments."""
@@ -80,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
     taken = {name: value for name, value in vars(args).items() if name not in ("run", "layers")}
     signal = score(Options(**taken))
-    return SIGNALLED + signal if signal else command.OK
+    return command.SIGNALLED + signal if signal else command.OK
 
 
 def _mean(text: str) -> tuple[float, ...]:

@@ -13,8 +13,6 @@ EXAMPLES = """  python -m port train --solver solver.prototxt --weights resnet10
   python -m port train --solver solver.prototxt --resume latest
   torchrun --nproc-per-node 4 -m port train --solver solver.prototxt"""
 
-SIGNALLED = 128  # plus the signal's number: 130 after Ctrl-C, 143 after SIGTERM, as shells have it
-
 
 def add(verbs: Any) -> None:
     """Add the command and its arguments."""
@@ -88,4 +86,4 @@ def run(args: argparse.Namespace) -> int:
         speed=Speed(args.channels_last, args.amp, args.compile, args.fused),
     )
     signal = train(args.solver, options)
-    return SIGNALLED + signal if signal else command.OK
+    return command.SIGNALLED + signal if signal else command.OK

@@ -6,7 +6,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 
 from .base import BlobSpec, Layer, Misfit, canonical_axis, register, same_shape
@@ -263,74 +262,3 @@ class Deconvolution(Convolving):
         """Weights that one input cell meets times input cells."""
         _, (kernel, *_) = self.checked(bottoms[:1])
         return sum(prod(bottom) * (self.num_output or 0) // self.group * prod(kernel) for bottom in bottoms)
-
-
-@register
-class Im2col(Convolving):
-    """The cells of every window, laid out along the channels; semantics 1.21 (im2col_layer)."""
-
-    type = "Im2col"
-    family = "reshaping"
-
-    def columns(self, x):
-        """Channel axis, sizes and window counts for a bottom's shape."""
-        axis = self.channel_axis(x)
-        sizes = self.sizes(len(x) - axis - 1)
-        out = tuple(map(conv_extent, x[axis + 1 :], *sizes))
-        if any(o < 1 for o in out):
-            raise Misfit(f"an input of {'x'.join(map(str, x[axis + 1 :]))}, smaller than the window", "", "kernel_size")
-        return axis, sizes, out
-
-    def top_shapes(self, *bottoms):
-        if self.at.bottoms != self.at.tops:
-            raise Misfit(f"{self.at.bottoms} bottoms and {self.at.tops} tops", "as many tops as bottoms", "top")
-        tops = []
-        for x in bottoms:
-            axis, (kernel, *_), out = self.columns(x)
-            tops.append((*x[:axis], x[axis] * prod(kernel), *out))
-        return tuple(tops)
-
-    def blobs(self, *bottoms):
-        return []
-
-    def reference(self, blobs, *bottoms):
-        tops = []
-        for x, top in zip(bottoms, self.top_shapes(*(b.shape for b in bottoms)), strict=True):
-            axis, (kernel, stride, pad, dilation), out = self.columns(x.shape)
-            ends = tuple(map(end_pad, x.shape[axis + 1 :], out, kernel, stride, pad, dilation))
-            cells = padded(x, pad, ends)
-            parts = [cells[(..., *window(at, out, stride, dilation))] for at in offsets(kernel)]
-            tops.append(np.stack(parts, axis + 1).reshape(top))
-        return tuple(tops)
-
-    def forward(self, module, *bottoms):
-        tops = []
-        for x, top in zip(bottoms, self.top_shapes(*(tuple(b.shape) for b in bottoms)), strict=True):
-            axis, (kernel, stride, pad, dilation), out = self.columns(tuple(x.shape))
-            ends = tuple(map(end_pad, x.shape[axis + 1 :], out, kernel, stride, pad, dilation))
-            cells = F.pad(x, [n for p, e in zip(pad[::-1], ends[::-1], strict=True) for n in (p, e)])
-            parts = [cells[(..., *window(at, out, stride, dilation))] for at in offsets(kernel)]
-            tops.append(torch.stack(parts, axis + 1).reshape(top))
-        return tuple(tops)
-
-    def onnx(self, graph, *bottoms):
-        tops = []
-        for i, x in enumerate(bottoms):
-            shape = graph.shape(x)
-            axis, (kernel, stride, pad, dilation), out = self.columns(shape)
-            ends = tuple(map(end_pad, shape[axis + 1 :], out, kernel, stride, pad, dilation))
-            lead = (0,) * (axis + 1)
-            cells = graph.pad(x, (*lead, *pad), (*lead, *ends), 0.0)
-            spatial = tuple(range(axis + 1, len(shape)))
-            parts = []
-            for at in offsets(kernel):
-                seen = window(at, out, stride, dilation)
-                starts, stops, steps = ([getattr(s, end) for s in seen] for end in ("start", "stop", "step"))
-                part = graph.slice(cells, starts, stops, spatial, steps)
-                parts.append(graph.op("Unsqueeze", part, graph.constant([axis + 1], np.int64)))
-            tops.append(graph.like_top(graph.op("Concat", *parts, axis=axis + 1), i))
-        return tuple(tops)
-
-    def multiply_adds(self, bottoms, tops):
-        """Nothing is multiplied."""
-        return 0

@@ -16,8 +16,8 @@ import numpy as np
 from prototxt_gen.base.errors import DataError, Problem, UsageError
 
 from ..images import AUTHORS
+from ..processes.progress import ScoringProgress
 from ..processes.ranks import launched
-from ..processes.scored import Progress
 from ..processes.signals import Signals
 from .batches import Batch, Pipeline, Scored, cut
 from .compare import difference
@@ -99,7 +99,7 @@ class Run:
         mates.tell({"facts": facts, "pending": pending})
         done = sum(len(self.batches[index].paths) for index in journal.held)
         with Ends(patient=mates.world > 1) as signals, self._pipeline(share(pending, 0, mates.world)) as pipeline:
-            progress = Progress(done, len(self.images))
+            progress = ScoringProgress(done, len(self.images))
             try:
                 stopped = self._collect(pipeline, mates, signals, journal, progress)
             finally:
@@ -112,7 +112,9 @@ class Run:
         mates.over(DONE)
         return 0
 
-    def _collect(self, pipeline: Pipeline, mates: Mates, signals: Ends, journal: Journal, progress: Progress) -> int:
+    def _collect(
+        self, pipeline: Pipeline, mates: Mates, signals: Ends, journal: Journal, progress: ScoringProgress
+    ) -> int:
         """Write down what is finished until nothing is missing; returns the signal that ended it earlier, or 0."""
         stopped, limit = 0, 0.0
         while len(journal.held) < len(self.batches):

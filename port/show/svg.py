@@ -5,6 +5,7 @@ Layers that only change the values of the one blob they get hang directly below 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from xml.sax.saxutils import escape
 
@@ -31,7 +32,7 @@ _CATEGORIES: dict[str, tuple[str, str]] = {
 _FONT = 11
 _CHARACTER = 6.1  # mean width at that size
 _LEAST_WIDTH, _MOST_WIDTH = 120, 290
-_TALL, _LOW = 31, 17  # rows: the first layer of a box, the others
+_TALL, _LOW, _FLAT = 31, 17, 15  # rows: the first layer of a box, the others, a blob that leaves it
 _GAP_X, _GAP_Y = 24, 38
 _MARGIN, _HEAD = 24, 64
 
@@ -63,6 +64,7 @@ def svg(survey: Survey) -> str:
     """The picture as an SVG document."""
     boxes, lines = _boxes(survey)
     longest = max((max(len(row.name), len(row.about)) for rows in boxes for row in rows), default=0)
+    longest = max([longest, *(len(f"{line.blob}  {_shape(line.shape)}") for line in lines)])
     width = min(max(longest * _CHARACTER + 16, _LEAST_WIDTH), _MOST_WIDTH)
     layout = lay_out([width] * len(boxes), [(line.source, line.targets) for line in lines], _GAP_X)
     return _Picture(survey, boxes, lines, layout, width).text()
@@ -147,12 +149,16 @@ class _Picture:
 
     def __init__(self, survey: Survey, boxes: list[list[_Row]], lines: list[_Line], layout: Layout, width: float):
         self.survey, self.boxes, self.lines, self.layout, self.box_width = survey, boxes, lines, layout, width
-        self.heights = [_TALL + _LOW * (len(rows) - 1) for rows in boxes]
+        self.leaving = [self._labels(i) for i in range(len(boxes))]
+        self.heights = [
+            _TALL + _LOW * (len(rows) - 1) + _FLAT * len(labels)
+            for rows, labels in zip(boxes, self.leaving, strict=True)
+        ]
         places = [place for rank in layout.ranks for place in rank]
         left = min((place.x - place.width / 2 for place in places), default=0.0)
         right = max((place.x + place.width / 2 for place in places), default=0.0)
-        self.shift = _MARGIN - left + 30  # room for a label beside the leftmost line
-        self.width = max(right - left + 2 * _MARGIN + 60, 620)
+        self.shift = _MARGIN - left
+        self.width = max(right - left + 2 * _MARGIN, 620)
         self.tops: list[float] = []
         y = float(_HEAD + _MARGIN)
         for rank in layout.ranks:
@@ -173,7 +179,6 @@ class _Picture:
         parts = [head, arrow, '<rect width="100%" height="100%" fill="#ffffff"/>', *self._heading()]
         parts += [self._line(i, line) for i, line in enumerate(self.lines)]
         parts += [self._box(i, rows) for i, rows in enumerate(self.boxes)]
-        parts += [self._label(line) for line in self.lines]
         return "\n".join([*parts, "</svg>", ""])
 
     def _heading(self) -> list[str]:
@@ -258,19 +263,33 @@ class _Picture:
                 parts.append(_text(middle, y + 26, self._cut(row.about), "text-anchor='middle' fill='#3c4043'"))
             parts.append("</g>")
             y += height
-        return "".join(parts)
+        return "".join([*parts, *self._footer(index, x, y)])
+
+    def _footer(self, index: int, x: float, y: float) -> Iterator[str]:
+        """The blobs that leave a box, in a white strip at its lower end."""
+        labels = self.leaving[index]
+        if labels:
+            outline = _CATEGORIES[self.boxes[index][-1].category][1]
+            size = f'width="{self.box_width:.1f}" height="{_FLAT * len(labels)}"'
+            yield f'<rect x="{x:.1f}" y="{y:.1f}" {size} fill="#ffffff" stroke="{outline}"/>'
+        for number, label in enumerate(labels):
+            at = y + _FLAT * number + 11
+            yield _text(
+                x + self.box_width / 2, at, self._cut(label), "text-anchor='middle' font-size='10' fill='#5f6368'"
+            )
 
     def _cut(self, text: str) -> str:
         most = int((self.box_width - 8) / _CHARACTER)
         return text if len(text) <= most else text[: most - 1] + "…"
 
-    def _label(self, line: _Line) -> str:
-        """The shape, and the blob's name unless a layer of the box has it, where the line leaves the box."""
-        x, y = self._exit(line)
-        names = {row.name for row in self.boxes[line.source]}
-        text = _shape(line.shape) if line.blob in names else f"{line.blob}  {_shape(line.shape)}"
-        halo = "font-size='10' fill='#ffffff' stroke='#ffffff' stroke-width='3' stroke-linejoin='round'"
-        return _text(x + 5, y + 13, text, halo) + _text(x + 5, y + 13, text, "font-size='10' fill='#5f6368'")
+    def _labels(self, index: int) -> list[str]:
+        """What leaves a box, from left to right: shapes, with the blob's name unless a layer of the box has it.
+
+        They stand inside the box: no line of the picture comes there.
+        """
+        names = {row.name for row in self.boxes[index]}
+        leaving = [line for line in self.lines if line.source == index]
+        return [_shape(line.shape) if line.blob in names else f"{line.blob}  {_shape(line.shape)}" for line in leaving]
 
 
 def _text(x: float, y: float, text: str, style: str) -> str:

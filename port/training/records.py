@@ -18,7 +18,7 @@ from typing import Any
 from prototxt_gen.base.errors import CaffeError
 from prototxt_gen.base.files import os_problem, read_text, write_text
 
-from ..processes.progress import Progress
+from ..processes.progress import TrainingProgress
 from .board import Board
 from .testing import Output, Scores, numbered
 
@@ -120,10 +120,10 @@ class Records:
         self.logger = logging.Logger("port.training", logging.INFO)
         self.tables: dict[str, Table] = {}
         self.board: Board | None = None
-        self.progress: Progress | None = None
+        self.progress: TrainingProgress | None = None
         if first:
             self._open(resumed_at)
-            self.progress = Progress(resumed_at or 0, max_iter)
+            self.progress = TrainingProgress(resumed_at or 0, max_iter)
 
     def _open(self, resumed_at: int | None) -> None:
         log = Path(f"{self.prefix}.log")

@@ -6,11 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from .door import open_files
 from .errors import CaffeError
 
 OK, CHECK_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+SIGNALLED = 128  # plus the signal's number: 130 after Ctrl-C, 143 after SIGTERM, as shells have it
 
 EXAMPLES = "examples:"
 
@@ -28,6 +30,15 @@ def parser(program: str, description: str, examples: str = "") -> argparse.Argum
     """An argument parser whose --help ends in examples."""
     epilog = f"{EXAMPLES}\n{examples}" if examples else None
     return argparse.ArgumentParser(prog=program, description=description, epilog=epilog, formatter_class=HelpFormatter)
+
+
+def program(name: str, description: str, verbs: Sequence[Any]) -> argparse.ArgumentParser:
+    """The command line of a program of several commands, each a module with EXAMPLES, `add` and `run`."""
+    top = parser(name, description, "\n".join(verb.EXAMPLES for verb in verbs))
+    actions = top.add_subparsers(required=True, metavar="COMMAND")
+    for verb in verbs:
+        verb.add(actions)
+    return share_examples(top)
 
 
 def share_examples(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

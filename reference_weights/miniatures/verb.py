@@ -6,11 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen.base.command import OK
+from prototxt_gen.base.command import OK, SIGNALLED
 
 from .recipe import PROFILE
-
-SIGNALLED = 128  # plus the signal's number, as shells have it
 
 
 def add(actions: Any) -> None:

@@ -1,16 +1,16 @@
-"""The packages import one way: prototxt_gen <- port <- verify, and the first of them without torch."""
+"""The packages import one way, prototxt_gen <- port <- verify, in no circle, and nothing heavy before it is used."""
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
-from pathlib import Path
+from configparser import ConfigParser
 
 import pytest
+from house import FILES, PACKAGES, ROOT, Import, circles, imported, imports, module_imports
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = {"prototxt_gen", "port", "verify", "reference_weights"}
+from prototxt_gen.base.door import GROUP
+
 MAY_IMPORT = {
     "prototxt_gen": set(),
     "port": {"prototxt_gen"},
@@ -20,34 +20,6 @@ MAY_IMPORT = {
 # What a package must not need: the heavy ones, and what only tests have.
 NEVER = {"prototxt_gen": {"torch", "onnx", "onnxruntime", "cv2", "skimage"}}
 TEST_ONLY = {"pytest", "hypothesis", "tests", "conftest"}
-
-
-def imported(path: Path) -> dict[str, int]:
-    """Top-level names that a file imports anywhere in it, with a line; relative imports are its own package."""
-    return imported_names(path.read_text(encoding="utf-8"), path.relative_to(ROOT).parts)
-
-
-def imported_names(source: str, place: tuple[str, ...]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            # a package's file counts itself: level 1 is its own folder
-            home = [] if not node.level else list(place[: -node.level])
-            names = [".".join([*home, node.module or ""])]
-        elif isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in (
-            "import_module",
-            "__import__",
-        ):
-            names = [a.value for a in node.args[:1] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
-        else:
-            continue
-        found |= {name.partition(".")[0]: node.lineno for name in names if name.partition(".")[0]}
-    return found
-
-
-FILES = [path for package in sorted(PACKAGES) for path in sorted((ROOT / package).rglob("*.py"))]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -65,18 +37,75 @@ def test_every_package_is_looked_at():
 @pytest.mark.parametrize(
     ("source", "place", "names"),
     [
-        ("import port.net", ("prototxt_gen", "x.py"), {"port"}),
-        ("from verify import net", ("port", "x.py"), {"verify"}),
-        ("def f():\n    import torch.nn as nn", ("prototxt_gen", "x.py"), {"torch"}),
-        ("from . import a\nfrom .b import c\nfrom ..d import e", ("port", "layers", "x.py"), {"port"}),
-        ("from ..verify import net", ("port", "x.py"), {"verify"}),
-        ("import_module('verify.net')", ("port", "x.py"), {"verify"}),
-        ("import_module(f'.{home}', __name__)", ("port", "x.py"), set()),
-        ("if TYPE_CHECKING:\n    from verify.net import NetReport", ("port", "x.py"), {"verify"}),
+        ("import port.net", ("prototxt_gen", "x.py"), {"port.net": "at once"}),
+        ("from verify import net", ("port", "x.py"), {"verify.net": "at once"}),
+        ("def f():\n    import torch.nn as nn", ("prototxt_gen", "x.py"), {"torch.nn": "lazily"}),
+        ("class A:\n    def f(self):\n        from .b import c", ("port", "x.py"), {"port.b.c": "lazily"}),
+        (
+            "from . import a\nfrom .b import c\nfrom ..d import e",
+            ("port", "layers", "x.py"),
+            {"port.layers.a": "at once", "port.layers.b.c": "at once", "port.d.e": "at once"},
+        ),
+        ("from ..verify import net", ("port", "x.py"), {"verify.net": "at once"}),
+        ("def f():\n    import_module('verify.net')", ("port", "x.py"), {"verify.net": "lazily"}),
+        ("import_module(f'.{home}', __name__)", ("port", "x.py"), {}),
+        ("if TYPE_CHECKING:\n    from verify.net import N", ("port", "x.py"), {"verify.net.N": "for types"}),
     ],
 )
 def test_the_check_sees_every_kind_of_import(source, place, names):
-    assert set(imported_names(source, place)) == names
+    assert {each.name: each.kind for each in imports(source, place)} == names
+
+
+def test_no_module_imports_itself_by_a_way_round():
+    """At once, lazily or for types: a circle of any kind ties its files together."""
+    edges = module_imports()
+    assert len(edges) == len(FILES) and sum(map(len, edges.values())) > 1000
+    found = circles(edges)
+    shown = [f"{a} -> {b} ({edges[a][b].kind})" for group in found for a in group for b in edges[a] if b in group]
+    assert not found, "\n".join(shown)
+
+
+@pytest.mark.parametrize("kind", ["at once", "lazily", "for types"])
+def test_a_circle_of_any_kind_is_seen(kind):
+    """Closed by one import more between real modules, and between three made-up ones."""
+    edges = module_imports()
+    edges["port.graph.graph"]["port.onnx.builder"] = Import("port.onnx.builder", 1, kind)
+    assert circles(edges) == [["port.graph.graph", "port.onnx.builder"]]
+    ring = {"a": {"b": Import("b", 1)}, "b": {"c": Import("c", 1, kind)}, "c": {"a": Import("a", 1)}, "d": {}}
+    assert circles(ring) == [["a", "b", "c"]] and not circles(ring | {"c": {}})
+
+
+def entry_points(text: str) -> dict[str, list[str]]:
+    """Group -> the modules that a setup.cfg offers under it."""
+    config = ConfigParser()
+    config.read_string(text)
+    groups = config["options.entry_points"].items() if config.has_section("options.entry_points") else ()
+    return {group: [line.partition("=")[2].strip() for line in lines.split("\n") if line] for group, lines in groups}
+
+
+def upward(groups: dict[str, list[str]]) -> list[str]:
+    """Entry points by which a package could call one that it may not import: the group bears the caller's name."""
+    return [
+        f"{group}: {target}"
+        for group, targets in groups.items()
+        for target in targets
+        if (caller := group.partition(".")[0]) in PACKAGES
+        and target.partition(".")[0] in PACKAGES - MAY_IMPORT[caller] - {caller}
+    ]
+
+
+def test_no_entry_point_leads_upwards():
+    text = (ROOT / "setup.cfg").read_text(encoding="utf-8")
+    assert not upward(entry_points(text))
+    worse = text + "\n[options.entry_points]\nprototxt_gen.measure =\n    port = port.graph.count:measure\n"
+    assert upward(entry_points(worse)) == ["prototxt_gen.measure: port.graph.count:measure"]
+
+
+def test_the_only_group_that_is_read_is_the_door_for_layers():
+    """And this project offers nothing through it: its own layers are found in their folder."""
+    readers = [path for path in FILES if "entry_points(" in path.read_text(encoding="utf-8")]
+    assert [str(path.relative_to(ROOT)) for path in readers] == ["prototxt_gen/base/door.py"]
+    assert not entry_points((ROOT / "setup.cfg").read_text(encoding="utf-8")).get(GROUP)
 
 
 def loaded_after(statement: str) -> set[str]:

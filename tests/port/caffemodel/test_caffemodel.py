@@ -292,8 +292,10 @@ def test_mean_file(save):
         read_blob(save(mean.SerializeToString()[:-1], "mean.binaryproto"))
     with pytest.raises(WeightsError, match="no values"):
         read_blob(save(b"\x08\x00", "mean.binaryproto"))
-    with pytest.raises(WeightsError, match="field 1 is a length-delimited; expected an integer"):
+    with pytest.raises(WeightsError, match=r"this is a \.caffemodel; expected a single blob"):
         read_blob(GOLDEN[0])
+    with pytest.raises(WeightsError, match="field 1 is a length-delimited; expected an integer"):
+        read_blob(save(b"\x0a\x01\xff", "mean.binaryproto"))
 
 
 def test_closed_file_keeps_arrays_already_taken(save):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from xml.etree import ElementTree
 
@@ -113,6 +114,74 @@ def test_paper_net(tmp_path, dialect):
     for i, (x, y, w, h) in enumerate(boxes):
         for x2, y2, w2, h2 in boxes[i + 1 :]:
             assert x + w <= x2 + 1e-6 or x2 + w2 <= x + 1e-6 or y + h <= y2 + 1e-6 or y2 + h2 <= y + 1e-6
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def points(path: str) -> list[tuple[float, float]]:
+    """Places along a path of straight lines and cubic curves."""
+    numbers = [(step[0], [float(n) for n in step[1:].split()]) for step in re.findall(r"[MLC][-\d. ]+", path)]
+    at, found = (0.0, 0.0), []
+    for kind, values in numbers:
+        pairs = list(zip(values[::2], values[1::2], strict=True))
+        if kind == "M":
+            at = pairs[0]
+            continue
+        curve = [at, at, pairs[0], pairs[0]] if kind == "L" else [at, *pairs]
+        for i in range(33):
+            s = i / 32
+            shares = ((1 - s) ** 3, 3 * s * (1 - s) ** 2, 3 * s * s * (1 - s), s**3)
+            found.append(tuple(sum(w * p[axis] for w, p in zip(shares, curve, strict=True)) for axis in (0, 1)))
+        at = pairs[-1]
+    return found
+
+
+def covered(document: str) -> list[str]:
+    """The texts of a drawing that stand where a line passes, or outside all boxes."""
+    root = ElementTree.fromstring(document)
+    lines = [at for path in root.iter(f"{SVG}path") if path.get("marker-end") for at in points(path.get("d"))]
+    rects = [
+        [float(r.get(key)) for key in ("x", "y", "width", "height")] for r in root.iter(f"{SVG}rect") if r.get("x")
+    ]
+    boxes = [(x, y, w, h) for x, y, w, h in rects if w > 50]
+    wrong = []
+    for text in root.iter(f"{SVG}text"):
+        x, y, half = float(text.get("x")), float(text.get("y")), 3 * len(text.text)
+        if text.get("text-anchor") != "middle":
+            half = 0 if y < 70 else half  # the heading
+        inside = y < 70 or any(a <= x <= a + w and b <= y <= b + h for a, b, w, h in boxes)
+        if not inside or any(x - half < px < x + half and y - 8 < py < y for px, py in lines):
+            wrong.append(text.text)
+    return wrong
+
+
+FORK = (
+    'name: "fork"'
+    + inputs(data=(2, 3, 7, 6))
+    + conv("c", "data", "c", 4)
+    + conv("a", "c", "a", 5)
+    + conv("b1", "c", "b1", 6)
+    + conv("b2", "b1", "b2", 7)
+    + layer("cat", "Concat", "a b2 c", "cat")
+    + layer("cut", "Slice", "cat", "first second third", "slice_param { slice_point: 2 slice_point: 9 }")
+    + layer("s", "Sigmoid", "second", "s")
+    + layer("all", "Concat", "first third s", "all")
+)
+
+
+@pytest.mark.parametrize("text", [FORK, net_text("ResNet-SRN", dialect="bvlc", width_divisor=8)], ids=["fork", "paper"])
+def test_no_text_lies_under_a_line(tmp_path, text):
+    _, document = draw(tmp_path, text)
+    assert not covered(document)
+
+
+def test_a_text_under_a_line_is_seen(tmp_path):
+    """As labels stood before: beside the place where a blob leaves its box."""
+    _, document = draw(tmp_path, FORK)
+    path = re.search(r'<path d="M([\d.]+) ([\d.]+)C', document)
+    label = f'<text x="{float(path[1]) + 2:.1f}" y="{float(path[2]) + 13:.1f}" text-anchor="middle">first 2x5</text>'
+    assert covered(document.replace("</svg>", label + "</svg>")) == ["first 2x5"]
 
 
 def test_layers_that_hang(tmp_path):

@@ -111,7 +111,7 @@ def test_a_state_of_another_net_is_refused(tmp_path):
     with pytest.raises(WeightsError, match="2 history blobs; expected 12"):
         solver.restore(tmp_path / "x.solverstate")
     assert solver.iter == 0
-    with pytest.raises(WeightsError, match=r"looks like a \.caffemodel; expected .*Name the \.solverstate"):
+    with pytest.raises(WeightsError, match=r"this is a \.caffemodel; expected .*Name the \.solverstate"):
         solver.restore(run.with_name(run.name.replace(".solver.prototxt", ".caffemodel")))
 
 

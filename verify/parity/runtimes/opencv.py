@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from prototxt_gen.schema.dialect import ADDED_TYPES
+
 from .base import Arrays, Job, Runtime
 
 
@@ -32,6 +34,9 @@ def refuses(job: Job) -> str:
     """Why it cannot read a net."""
     if job.net.caffe.dialect != "bvlc":
         return "its Caffe importer does not know the fork's layers"
+    foreign = sorted({node.layer.type for node in job.net.caffe.nodes} & ADDED_TYPES.keys())
+    if foreign:
+        return f"its Caffe importer does not know the layers {', '.join(foreign)}"
     if not isinstance(job.caffemodel, Path):
         return "it reads one caffemodel file, and none was given"
     return ""
