@@ -48,7 +48,7 @@ def row(cls: type[Layer], cases: int) -> tuple[str, ...]:
     else:
         run = "registered by the user" if cls is Python else "yes"
         export = f"yes; {cls.onnx_note}" if cls.onnx_note else "yes"
-    return (cls.type, ", ".join(dialects(cls)), cls.kind, run, _gradient(cls), export, str(cases or "-"))
+    return (cls.type, ", ".join(dialects(cls)) or "any", cls.kind, run, _gradient(cls), export, str(cases or "-"))
 
 
 def layer_table(golden: Path) -> str:

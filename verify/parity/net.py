@@ -75,7 +75,7 @@ class NetReport:
         """Value and comparison of the largest relative error in a runtime."""
         rows = [r for r in self.rows if runtime in r.comparisons and (r.output or not outputs)]
         best = max(rows, key=lambda r: (not r.comparisons[runtime], r.comparisons[runtime].relative), default=None)
-        return (best.value, best.comparisons[runtime]) if best else None
+        return (best.value, best.comparisons[runtime]) if best is not None else None  # a row that failed is false
 
 
 def net_inputs(net: CaffeNet, images: list[Path], batch: int) -> tuple[dict[str, np.ndarray], str]:
