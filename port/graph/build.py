@@ -256,11 +256,13 @@ class _Builder:
             return None
 
     def _name_values(self) -> None:
-        last = {value.blob: value for value in self.graph.values}
-        taken = set(last)
+        """An input bears its blob's name, since it is fed by it; of all other blobs the last version does."""
+        owners = {value.blob: value for value in self.graph.values}
+        owners |= {value.blob: value for value in self.graph.inputs}
+        taken = set(owners)
         for value in self.graph.values:
             value.name = value.blob
-            if last[value.blob] is not value:
+            if owners[value.blob] is not value:
                 value.name = f"{value.blob}@{value.producer or 'input'}"
                 while value.name in taken:
                     value.name += "'"

@@ -16,7 +16,7 @@ class Value:
     blob: str  # Caffe's name
     producer: str  # the layer that wrote this version; "" for a net input
     shape: Shape | None = None
-    name: str = ""  # unique; the last version of a blob bears the blob's own name
+    name: str = ""  # unique; an input, or else the last version of a blob, bears the blob's own name
     consumers: int = 0
     loss_weight: float = 0.0
 
@@ -56,7 +56,7 @@ class Graph:
 
     def blobs(self) -> dict[str, Value]:
         """The last version of every blob, in the order in which the net first writes it."""
-        return {v.blob: v for v in self.values} | {v.blob: v for v in self.values if v.name == v.blob}
+        return {v.blob: v for v in self.values}
 
     def node(self, name: str) -> Node:
         """The first layer of a name, as Caffe finds it."""

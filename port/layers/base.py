@@ -113,6 +113,7 @@ class Layer:
     family: ClassVar[str] = "other"  # how it is drawn: one of FAMILIES (losses and metrics have their own colour)
     hangs: ClassVar[bool] = False  # drawn below the layer whose blob it changes, value by value
     supplied: ClassVar[bool] = False  # of data layers: the program fills its tops
+    selects: ClassVar[bool] = False  # how many items its tops have depends on the values of its bottoms
     carries_state: ClassVar[bool] = False  # what one forward leaves, the next one uses
     across_ranks: ClassVar[bool] = False  # exchanges batches between processes
     default_weight: ClassVar[float] = 1.0  # of a loss's first top, where the net gives none

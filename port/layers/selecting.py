@@ -100,6 +100,7 @@ class Filter(Layer):
 
     type = "Filter"
     family = "joining"
+    selects = True
     bottom_count = (2, None)
     top_count = (1, None)
 

@@ -9,14 +9,24 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from ..graph.graph import Graph, Node
-from ..layers import Shape
+from ..layers import Misfit, Shape
 
 
 class OnnxGraph:
-    """Collects the nodes of one export; `free` maps value name -> axes that follow the batch size."""
+    """Collects the nodes of one export; `free` maps value name -> axes that follow the batch size or the data.
 
-    def __init__(self, graph: Graph, arrays: dict[str, list[np.ndarray]], free: dict[str, Any], opset: int):
-        self.graph, self.arrays, self.free, self.opset = graph, arrays, free, opset
+    `selected` names the values whose extents depend on the data.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        arrays: dict[str, list[np.ndarray]],
+        free: dict[str, Any],
+        opset: int,
+        selected: frozenset[str] = frozenset(),
+    ):
+        self.graph, self.arrays, self.free, self.opset, self.selected = graph, arrays, free, opset, selected
         self.nodes: list[NodeProto] = []
         self.initializers: dict[str, TensorProto] = {}
         self.names = {v.name for v in graph.values}
@@ -122,6 +132,8 @@ class OnnxGraph:
 
     def _free_shape(self, name: str) -> str:
         """A shape tensor with several axes that follow the batch: multiples of the first input's."""
+        if name in self.selected:
+            raise Misfit("its extents depend on the data in several axes", "one such axis", "bottom")
         source = next(v for v in self.graph.inputs if self.free.get(v.name))
         axis = self.free[source.name][0]
         batch = self.extents(source.name, axis)

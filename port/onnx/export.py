@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from prototxt_gen.base.errors import ExportError, Problem, Problems, UsageError
 from prototxt_gen.base.files import atomic_write
 
-from ..graph.graph import Graph, Value
+from ..graph.graph import Graph, Node, Value
 from ..layers import Misfit
 from ..module import CaffeNet
 from ..net import param_arrays
@@ -22,6 +22,8 @@ DEFAULT_OPSET = 17  # what OpenCV 4 and older runtimes read as well
 MAX_IR = 13
 MAX_BYTES = 2**31 - 1  # protobuf's limit
 BATCH = "N"
+
+Axes = dict[str, tuple[int, ...]]
 
 
 def free_axes(graph: Graph) -> dict[str, tuple[int, ...]]:
@@ -43,8 +45,31 @@ def free_axes(graph: Graph) -> dict[str, tuple[int, ...]]:
     return free
 
 
-def _shapes_at(graph: Graph, factor: int) -> dict[str, tuple[int, ...]] | None:
-    """All shapes with every input's first extent multiplied, None where a layer refuses."""
+def selected_axes(graph: Graph) -> dict[str, dict[int, str]]:
+    """Value name -> axis -> the layer that decides its extent by the values of its bottoms (Filter), "" for several.
+
+    Found as free axes are: by working out all shapes with another number of items behind each such layer.
+    """
+    found: dict[str, dict[int, str]] = {}
+    for node in graph.nodes:
+        if not node.layer.selects:
+            continue
+        shapes = _shapes_at(graph, 1, node)
+        if shapes is None:
+            fix = "put the layers that need a fixed number of items before it"
+            found_text = f"what is behind {node.layer.type} fits one number of items alone"
+            raise ExportError(Problem(found_text, fix=fix, file=graph.file, line=node.line, layer=node.name))
+        for value in graph.values:
+            for axis, (old, new) in enumerate(zip(value.shape or (), shapes[value.name], strict=True)):
+                if old != new:
+                    axes = found.setdefault(value.name, {})
+                    axes[axis] = node.name if axis not in axes else ""
+    return found
+
+
+def _shapes_at(graph: Graph, factor: int, selecting: Node | None = None) -> dict[str, tuple[int, ...]] | None:
+    """All shapes with every input's first extent multiplied, and one item more behind a selecting layer; None where a
+    layer refuses."""
     if any(not v.shape for v in graph.inputs):
         return None
     shapes = {v.name: (v.shape[0] * factor, *v.shape[1:]) for v in graph.inputs if v.shape}
@@ -55,15 +80,22 @@ def _shapes_at(graph: Graph, factor: int) -> dict[str, tuple[int, ...]] | None:
             bottoms = [shapes[v.name] for v in node.bottoms]
             if [s.shape for s in node.layer.blobs(*bottoms)] != [s.shape for s in node.specs]:
                 return None
-            shapes |= {v.name: s for v, s in zip(node.tops, node.layer.top_shapes(*bottoms), strict=True)}
+            tops = node.layer.top_shapes(*bottoms)
+            if node is selecting:
+                tops = tuple((top[0] + 1, *top[1:]) for top in tops)
+            shapes |= {v.name: s for v, s in zip(node.tops, tops, strict=True)}
     except Misfit:
         return None
     return shapes
 
 
-def _info(value: Value, free: dict[str, tuple[int, ...]], unit: int) -> onnx.ValueInfoProto:
+def _info(value: Value, free: Axes, selected: dict[str, dict[int, str]], unit: int) -> onnx.ValueInfoProto:
     dims: list[Any] = list(value.shape or ())
+    for axis, layer in selected.get(value.name, {}).items():
+        dims[axis] = f"items of {layer}" if layer and axis == 0 else None
     for axis in free.get(value.name, ()):
+        if axis in selected.get(value.name, {}):
+            continue
         per = dims[axis] // unit
         dims[axis] = BATCH if dims[axis] == unit else f"{per}*{BATCH}" if dims[axis] % unit == 0 else None
     return helper.make_tensor_value_info(value.name, TensorProto.FLOAT, dims)
@@ -76,8 +108,12 @@ def build_onnx(net: CaffeNet, *, opset: int = DEFAULT_OPSET, blobs: str = "outpu
     if blobs not in ("outputs", "all"):
         raise UsageError(f"blobs='{blobs}'; expected 'outputs' or 'all'")
     graph = net.caffe
-    free = free_axes(graph)
-    builder = OnnxGraph(graph, param_arrays(net), free, opset)
+    if all(node.layer.kind == "data" for node in graph.nodes):
+        found = "the net computes nothing: it has data layers alone" if graph.nodes else "the net has no layer"
+        raise ExportError(Problem(found, "layers that compute", "try the other phase", file=graph.file))
+    free, selected = free_axes(graph), selected_axes(graph)
+    varying = {name: tuple(sorted({*free.get(name, ()), *selected.get(name, ())})) for name in {*free, *selected}}
+    builder = OnnxGraph(graph, param_arrays(net), varying, opset, selected=frozenset(selected))
     with Problems(ExportError, graph.file) as problems:
         for node in graph.nodes:
             if node.layer.kind == "data":
@@ -88,7 +124,7 @@ def build_onnx(net: CaffeNet, *, opset: int = DEFAULT_OPSET, blobs: str = "outpu
             except Misfit as misfit:
                 problems.add(**misfit.parts, layer=node.name, line=node.line)
     unit = next((v.shape[0] for v in graph.inputs if v.shape), 1) or 1
-    inputs = [_info(v, free, unit) for v in graph.inputs]
+    inputs = [_info(v, free, selected, unit) for v in graph.inputs]
     made = {v.name: v for node in graph.nodes if node.layer.kind != "data" for v in node.tops}
     wanted = list(made.values()) if blobs == "all" else [v for v in graph.outputs if v.name in made]
     rest = [] if blobs == "all" else [v for v in made.values() if v not in wanted]
@@ -96,9 +132,9 @@ def build_onnx(net: CaffeNet, *, opset: int = DEFAULT_OPSET, blobs: str = "outpu
         builder.nodes,
         graph.name or "net",
         inputs,
-        [_info(v, free, unit) for v in wanted],
+        [_info(v, free, selected, unit) for v in wanted],
         list(builder.initializers.values()),
-        value_info=[_info(v, free, unit) for v in rest],
+        value_info=[_info(v, free, selected, unit) for v in rest],
     )
     return _model(body, opset, graph)
 

@@ -24,7 +24,7 @@ EXTRAS = (*CLASSES, *FOR_CLASSES, "definitions", "bootstrap", "seed")
 def choose(options: Namespace) -> str:
     """Where the figures come from: "scores", "net", "released" or "example"; raises UsageError naming the options
     that are missing or do not go together."""
-    given = [name for name, value in vars(options).items() if value not in (None, False, [])]
+    given = [name for name, value in vars(options).items() if value is not None and value is not False and value != []]
     source: str
     needs: tuple[str, ...]
     may: tuple[str, ...]

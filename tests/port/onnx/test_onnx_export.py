@@ -92,6 +92,9 @@ def test_which_recorded_nets_fix_their_batch_size():
     known = {
         "lstm",
         "lstm_g",
+        "lstm_static_input",
+        "lstm_unit",
+        "rnn_static_reshape_fc",
         "rnn_g",
         "parameter",
         "batch_reduction_levels",
