@@ -69,6 +69,8 @@ class Scale(_Spanning):
 
     def blobs(self, x, *operand):
         _, shape = self.span(x, *operand)
+        if self.bias_term:
+            canonical_axis(self.axis, len(x))  # of Caffe's inner Bias layer, also where the second bottom is a scalar
         specs = [] if operand else [BlobSpec("scale", shape, self.filler)]
         return [*specs, BlobSpec("bias", shape, self.bias_filler)] if self.bias_term else specs
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copyreg
 import csv
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import Any, TypeVar
 
@@ -100,7 +101,19 @@ def _classes(dialect: str) -> dict[str, type[Message]]:
         make = message_factory.GetMessageClass
     else:
         make = message_factory.MessageFactory(pool).GetPrototype
-    return {m.name: make(pool.FindMessageTypeByName(f"{PACKAGE}.{m.name}")) for m in proto.message_type}
+    made = {m.name: make(pool.FindMessageTypeByName(f"{PACKAGE}.{m.name}")) for m in proto.message_type}
+    for name, kind in made.items():  # such a class has no place in a module where pickle could look it up
+        copyreg.pickle(kind, partial(_reduced, name, dialect))  # type: ignore[arg-type]
+    return made
+
+
+def _reduced(name: str, dialect: str, message: Message) -> tuple[Callable[..., Message], tuple[Any, ...]]:
+    return _restored, (name, dialect, message.SerializeToString())
+
+
+def _restored(name: str, dialect: str, data: bytes) -> Message:
+    """A pickled message; raises UsageError where this process lacks the layers that it was made with."""
+    return message_class(name, dialect).FromString(data)
 
 
 def add_rows(rows: Iterable[dict[str, str]]) -> None:

@@ -54,10 +54,15 @@ def by_definition(
 
 
 # -- average precision --------------------------------------------------------------------------------------
+TIES_TOGETHER = "ap.ties_together"
 _AP = (
     ("ap.voc2012", "area under the interpolated curve", "the authors; VOC 2010 to 2012; mmpretrain"),
     ("ap.not_interpolated", "mean of the precision at each positive", "TREC; ML-GCN and most of its successors"),
-    ("ap.ties_together", "the same, equal scores as one step", "scikit-learn's average_precision_score"),
+    (
+        TIES_TOGETHER,
+        "the same, equal scores as one step; a class without a positive counts 0",
+        "scikit-learn's average_precision_score; torchmetrics' multilabel_average_precision",
+    ),
     ("ap.coco_101", "interpolated precision at recall 0, 0.01, ... 1", "MS-COCO's detection metric"),
     ("ap.voc2007_11", "interpolated precision at recall 0, 0.1, ... 1", "VOC 2007"),
 )
@@ -92,7 +97,7 @@ def _first_at_recall(steps: int, positives: int) -> Any:
 def _average_precisions(values: Floats) -> list[Definition]:
     """The mean over classes of (classes, definitions) values, and what becomes of classes without positives."""
     rows = [
-        Definition(key, text, by, {"mAP": float(column.mean())}, authors=key == "ap.voc2012")
+        Definition(key, text, by, {"mAP": _mean(key, column)}, authors=key == "ap.voc2012")
         for (key, text, by), column in zip(_AP, values.T, strict=True)
     ]
     authors = values[:, 0]
@@ -103,13 +108,18 @@ def _average_precisions(values: Floats) -> list[Definition]:
         Definition(
             "ap.voc2012.empty_left_out",
             f"as the authors, classes without a positive left out{about}",
-            "torchmetrics",
+            "a variant; no library prints it",
             {"mAP": some},
         )
     )
     zero = float(np.where(empty, 0, authors).mean())
     text = f"as the authors, classes without a positive count 0{about}"
-    return [*rows, Definition("ap.voc2012.empty_zero", text, "scikit-learn (with a warning)", {"mAP": zero})]
+    return [*rows, Definition("ap.voc2012.empty_zero", text, "a variant; no library prints it", {"mAP": zero})]
+
+
+def _mean(key: str, column: Floats) -> float:
+    """The mean over classes as those who use a definition take it: libraries count a class without a positive as 0."""
+    return float((np.nan_to_num(column) if key == TIES_TOGETHER else column).mean())
 
 
 # -- precision, recall, F1 ----------------------------------------------------------------------------------
@@ -131,7 +141,7 @@ def _thresholds(confidence: Floats, positive: Bools) -> list[Definition]:
         Definition(
             "all.never_zero",
             f"P = 0 for a class never predicted; F1-C the mean over classes; {never}",
-            "scikit-learn, zero_division=0",
+            "scikit-learn's precision_recall_fscore_support, zero_division=0",
             _plain(*counts, never=0.0, harmonic=False),
         ),
         Definition(
@@ -172,7 +182,7 @@ def _per_image(predicted: Bools, positive: Bools) -> Definition:
         "R": _ratio(found, wanted, 0.0),
     }
     means = {f"{name} per image": float(value.mean()) for name, value in ratios.items()}
-    used_by = "scikit-learn's 'samples'; a port that sums along the other axis"
+    used_by = "scikit-learn's average='samples', zero_division=0; a port that sums along the other axis"
     return Definition("image.mean", "p > 0.5; per image, then the mean", used_by, means)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 
 from prototxt_gen.base.errors import DataError, UsageError
 from verify.evaluation.definitions import Definition, average_precisions, by_definition, grouped
@@ -208,13 +210,28 @@ def test_bad_input_is_refused():
         by_definition([[1.0]], [[1]], "widr")
 
 
-@pytest.mark.parametrize("decimals", [0, 1, 6])
-def test_equals_scikit_learn(decimals):
-    sklearn = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed; plain readings above are")
+def with_an_empty_class(decimals):
+    """The example with one class that has no positive, as small test sets do."""
     logits, labels = example(decimals)
+    labels = labels.copy()
+    labels[:, 2] = 0
+    return logits, labels
+
+
+# Every figure beside which a library is named is what that library prints: on classes with positives, and without.
+each_example = pytest.mark.parametrize("made", [example, with_an_empty_class], ids=["full", "an empty class"])
+
+
+@each_example
+@pytest.mark.parametrize("decimals", [0, 1, 6])
+def test_equals_scikit_learn(decimals, made):
+    sklearn = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed; plain readings above are")
+    logits, labels = made(decimals)
     p, chosen = 1 / (1 + np.exp(-logits)), logits > 0
     definitions = by_definition(logits, labels)
-    ap = sklearn.average_precision_score(labels, p, average="macro")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the class without a positive
+        ap = sklearn.average_precision_score(labels, p, average="macro")
     assert found(definitions, "ap.ties_together")["mAP"] == pytest.approx(ap, abs=TOLERANCE)
     for average, keys in (("macro", ("P-C", "R-C", "F1-C")), ("micro", ("P-O", "R-O", "F1-O"))):
         theirs = sklearn.precision_recall_fscore_support(labels, chosen, average=average, zero_division=0)[:3]
@@ -223,3 +240,24 @@ def test_equals_scikit_learn(decimals):
     theirs = sklearn.precision_recall_fscore_support(labels, chosen, average="samples", zero_division=0)[:3]
     ours = found(definitions, "image.mean")
     assert [ours[f"{k} per image"] for k in ("P", "R", "F1")] == pytest.approx(list(theirs), abs=TOLERANCE)
+
+
+@each_example
+@pytest.mark.parametrize("decimals", [0, 1, 6])
+def test_equals_torchmetrics(decimals, made):
+    reason = "torchmetrics is not installed; plain readings above are"
+    library = pytest.importorskip("torchmetrics.functional.classification", reason=reason)
+    logits, labels = made(decimals)
+    p, truth = torch.from_numpy(1 / (1 + np.exp(-logits))), torch.from_numpy(labels.astype(np.int64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ap = library.multilabel_average_precision(p, truth, num_labels=labels.shape[1], average="macro")
+    # it divides in float32
+    assert found(by_definition(logits, labels), "ap.ties_together")["mAP"] == pytest.approx(float(ap), abs=1e-6)
+
+
+def test_only_definitions_that_a_test_holds_to_a_library_name_one():
+    """And no other row does: a name beside a figure is a claim."""
+    logits, labels = with_an_empty_class(1)
+    named = {d.key for d in by_definition(logits, labels) if "scikit-learn" in d.used_by or "torchmetrics" in d.used_by}
+    assert named == {"ap.ties_together", "all.never_zero", "image.mean"}
