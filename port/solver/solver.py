@@ -26,7 +26,7 @@ from .passes import Batch, Outputs, Passes
 from .publishing import publishing
 from .rates import check_policy, rate, step_counter
 from .rules import DECAYS, FORK_TYPES, NO_MOMENTUM, RULES, add_scaled
-from .states import read_solver_state, write_solver_state
+from .states import read_solver_state, weights_of, write_solver_state
 
 
 class Solver:
@@ -221,25 +221,12 @@ class Solver:
                         found, expected = show(held.shape), show(tuple(mine.shape))
                         problems.add(found, expected=expected, field=f"history[{i}]")
         if state.learned_net:
-            load_weights(self.net, self._weights_of(Path(path), state.learned_net), strict=False)
+            load_weights(self.net, weights_of(Path(path), state.learned_net), strict=False)
         with torch.no_grad():
             for mine, held in zip(flat, state.history, strict=True):
                 mine.copy_(torch.from_numpy(np.array(held, np.float32)).reshape(mine.shape))
         self.iter, self.current_step = state.iter, state.current_step
         self.moving = self._find_moving()
-
-    @staticmethod
-    def _weights_of(state: Path, named: str) -> Path:
-        """The weights file that a state names: as it stands, or beside the state when both were moved."""
-        for candidate in (Path(named), state.parent / named, state.parent / Path(named).name):
-            if candidate.exists():
-                return candidate
-        beside = state.with_name(state.name.replace(".solverstate", ".caffemodel"))
-        if beside.exists():
-            return beside
-        raise WeightsError(
-            Problem(f"the weights '{named}' that it names are not there", fix="put them beside it", file=state)
-        )
 
 
 def load_solver(solver_prototxt: str | Path, net: CaffeNet | None = None, *, dialect: str | None = None) -> Solver:

@@ -66,3 +66,16 @@ def write_solver_state(path: str | Path, state: SolverState) -> None:
         _write_string(out, "learned_net", state.learned_net)
         for i, array in enumerate(state.history):
             out[f"history/{i}"] = np.asarray(array, np.float32)
+
+
+def weights_of(state: Path, named: str) -> Path:
+    """The weights file that a state names: as it stands, or beside the state. Raises WeightsError."""
+    for candidate in (Path(named), state.parent / named, state.parent / Path(named).name):
+        if candidate.exists():
+            return candidate
+    beside = state.with_name(state.name.replace(".solverstate", ".caffemodel"))
+    if beside.exists():
+        return beside
+    raise WeightsError(
+        Problem(f"the weights '{named}' that it names are not there", fix="put them beside it", file=state)
+    )

@@ -93,21 +93,3 @@ def choose_prefix(options: Options, solver: SolverFile) -> tuple[str, str]:
         return given, ""
     prefix = str(Path(solver.file).with_suffix(""))
     return prefix, f"snapshot_prefix is not set: '{prefix}' is used, after the solver file"
-
-
-def find_state(options: Options, prefix: str) -> Path | None:
-    """The .solverstate to resume; "latest" is the one of the highest iteration, None when there is none yet."""
-    if options.resume is None or str(options.resume) != LATEST:
-        return None if options.resume is None else Path(options.resume)
-    return latest_state(prefix)
-
-
-def latest_state(prefix: str) -> Path | None:
-    """The .solverstate of the highest iteration under a prefix."""
-    stem = Path(prefix)
-    found: dict[int, Path] = {}
-    for path in stem.parent.glob("*.solverstate*"):
-        head, _, tail = path.name.removesuffix(".h5").removesuffix(".solverstate").rpartition("_iter_")
-        if head == stem.name and tail.isdigit():
-            found[int(tail)] = path
-    return found[max(found)] if found else None

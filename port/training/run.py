@@ -17,7 +17,8 @@ from ..solver import Solver
 from ..solver.nets import NetSource, SolverFile, read_solver
 from ..weights.load import weight_files
 from .feeds import Feed, open_feed
-from .options import LATEST, Options, check, choose_device, choose_prefix, find_state, latest_state
+from .latest import latest_state, sound_state
+from .options import LATEST, Options, check, choose_device, choose_prefix
 from .plateau import Plateau
 from .records import Records
 from .side import read_side, restore_hidden
@@ -57,7 +58,7 @@ class _Setup:
         self.notes: list[str] = [f"{file.file}: {note}" for note in file.notes]
         self.prefix, note = choose_prefix(options, file)
         self.notes += [note] if note else []
-        self.state = find_state(options, self.prefix)
+        self.state = self._find_state()
         if options.resume == LATEST and self.state is None:
             self.notes.append(f"there is no snapshot {self.prefix}_iter_*.solverstate yet: training starts anew")
         older = None if self.state else latest_state(self.prefix)
@@ -147,6 +148,15 @@ class _Setup:
         return [path for entry in given for path in weight_files(str(entry))]
 
     # ---- what a snapshot brings
+
+    def _find_state(self) -> Path | None:
+        """The .solverstate to resume, if any."""
+        resume = self.options.resume
+        if resume is None or str(resume) != LATEST:
+            return None if resume is None else Path(resume)
+        state, passed_over = sound_state(self.prefix, self.options.restart_data)
+        self.notes += passed_over
+        return state
 
     def _read_side(self) -> dict[str, Any] | None:
         if self.state is None:

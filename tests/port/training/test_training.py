@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from training_runs import (
 import port
 from port.__main__ import main
 from port.data import open_data
-from port.solver.states import read_solver_state
+from port.solver.states import read_solver_state, write_solver_state
 from port.training import Options, train
 from prototxt_gen.base.errors import DataError, UsageError, WeightsError
 from prototxt_gen.schema import read_prototxt
@@ -268,11 +269,37 @@ def test_other_data_is_refused(finished, tmp_path):
     assert len(caught.value.problems) == 2 and "batch_size 5; expected 4, as saved" in str(caught.value)
 
 
-def test_a_damaged_side_file(finished, tmp_path):
+DAMAGE = {
+    "caffemodel": lambda data: data[: len(data) // 2],
+    "solverstate": lambda data: data[:-7],
+    "portstate": lambda data: data[:20],
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_latest_goes_back_before_a_damaged_snapshot(finished, tmp_path, capsys, kind):
+    """To the one before it, saying what is damaged; the run then ends as it ended."""
+    solver = copied(finished, tmp_path)
+    for name in ("caffemodel", "solverstate", "portstate"):
+        shutil.copy(finished / "run" / f"tiny_iter_10.{name}", tmp_path / "run")
+    newest = tmp_path / "run" / "tiny_iter_10.solverstate"
+    if kind == "caffemodel":  # the copied state names the weights where they were first
+        state = read_solver_state(newest)
+        write_solver_state(newest, replace(state, learned_net=str(newest.with_suffix(".caffemodel"))))
+    damaged = tmp_path / "run" / f"tiny_iter_10.{kind}"
+    damaged.write_bytes(DAMAGE[kind](damaged.read_bytes()))
+    train(solver, Options(workers=0, resume="latest"))
+    said = capsys.readouterr().err
+    assert str(damaged) in said and "--resume latest goes back to " in said and "tiny_iter_5.solverstate" in said
+    assert_same(*(snapshot_arrays(folder / "run" / "tiny", 12) for folder in (tmp_path, finished)))
+
+
+def test_only_damaged_snapshots(finished, tmp_path):
     solver = copied(finished, tmp_path)
     (tmp_path / "run" / "tiny_iter_5.portstate").write_text('{"format": 1, "sol')
     with pytest.raises(WeightsError, match="the file is damaged"):
         train(solver, Options(workers=0, resume="latest"))
+    train(solver, Options(workers=0, resume="latest", restart_data=True))
 
 
 def test_latest_without_a_snapshot_starts_anew(tmp_path, capsys):
