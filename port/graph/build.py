@@ -14,8 +14,9 @@ from prototxt_gen.schema.upgrade import upgrade_parsed
 from ..layers import REGISTRY, Context, Layer, Misfit, Shape, make_layer, show
 from ..layers.base import as_shape, dialects
 from .graph import Graph, Node, Value
+from .memory import share_memory
 from .sharing import check_params
-from .state import NetState, kept_layers, phase_name
+from .state import NetState, kept_layers, phase_name, rules_of
 
 
 def load_graph(
@@ -35,7 +36,8 @@ def build_graph(
     """The graph of a parsed net in a state (Net::Init); raises NetError with all problems at once.
 
     `input_shapes` gives or replaces shapes of inputs and of data layers' tops, by blob name. Stages in the
-    file's own `state` count as given, its phase and level do not.
+    file's own `state` count as given, its phase does not, its level in the fork alone. With `faithful_bugs` the
+    graph has a node for every blob that Caffe changes behind its back.
     """
     graph, problems = draft_graph(parsed, state, faithful_bugs, input_shapes)
     problems.raise_if_any()
@@ -55,14 +57,18 @@ def draft_graph(
     problems = Problems(NetError, parsed.file)
     parsed, _ = upgrade_parsed(parsed)
     message, lines = parsed.message, parsed.lines
-    state = NetState(state.phase, state.level, (*message.state.stage, *state.stages))
+    # the fork takes the file's level as well, where the caller gives none
+    level = state.level or (message.state.level if parsed.dialect == "srn" else 0)
+    state = NetState(state.phase, level, (*message.state.stage, *state.stages))
     kept = kept_layers(message, state, problems, lines)
     net = type(message)()
     net.CopyFrom(message)
     del net.layer[:]
     net.layer.extend(message.layer[i] for i in kept)
-    graph = Graph(net.name, parsed.dialect, parsed.reason, state, parsed.file, net)
-    _Builder(graph, problems, [lines[i] for i in kept], faithful_bugs, dict(input_shapes or {})).build()
+    graph = Graph(net.name, parsed.dialect, parsed.reason, state, parsed.file, net, faithful_bugs)
+    builder = _Builder(graph, problems, [lines[i] for i in kept], dict(input_shapes or {}))
+    builder.left_out = {top: layer for i, layer in enumerate(message.layer) if i not in kept for top in layer.top}
+    builder.build()
     return graph, problems
 
 
@@ -74,12 +80,11 @@ class _Builder:
         graph: Graph,
         problems: Problems,
         lines: list[int],
-        faithful_bugs: bool,
         given: dict[str, Shape],
     ):
-        self.graph, self.problems, self.lines = graph, problems, lines
-        self.faithful_bugs, self.given = faithful_bugs, given
+        self.graph, self.problems, self.lines, self.given = graph, problems, lines, given
         self.current: dict[str, Value] = {}
+        self.left_out: dict[str, Any] = {}  # blobs of layers that the state leaves out -> those layers
         self.broken: set[str] = set()  # blobs of layers that could not be made: no follow-up complaints
 
     def build(self) -> None:
@@ -91,6 +96,8 @@ class _Builder:
         self._net_inputs()
         for layer, line in zip(self.graph.net.layer, self.lines, strict=True):
             self._add_layer(layer, line)
+        if self.graph.faithful_bugs:
+            share_memory(self.graph)
         self._name_values()
         for blob in set(self.given) - {value.blob for value in self.graph.inputs}:
             fix = closest(blob, {value.blob for value in self.graph.inputs})
@@ -138,6 +145,7 @@ class _Builder:
         tops = [self._new_value(blob, message.name, shapes[i] if shapes else None) for i, blob in enumerate(names)]
         for i, value in enumerate(tops):
             value.loss_weight = _loss_weight(message, layer, i)
+            value.explicit_weight = i < len(message.loss_weight) and value.loss_weight != 0
         self._counts_fit(message, len(bottoms), len(tops), place)
         if specs and any(node.specs and node.name == message.name for node in self.graph.nodes):
             found = "another layer with parameters has this name, so no weights file could tell them apart"
@@ -154,12 +162,14 @@ class _Builder:
     def _bottoms(self, message: Any, place: dict) -> list[Value] | None:
         missing = [blob for blob in message.bottom if blob not in self.current]
         for blob in missing:
-            self.problems.add(
-                f"the bottom '{blob}' is not made by any earlier layer",
-                fix=closest(blob, self.current) if self.current else "",
-                field="bottom",
-                **place,
-            )
+            found, fix = f"the bottom '{blob}' is not made by any earlier layer", ""
+            if blob in self.left_out:
+                layer = self.left_out[blob]
+                found += f"; layer '{layer.name}' would make it, but is left out in {self.graph.state}"
+                fix = f"its rules: {rules_of(layer)}"
+            elif self.current:
+                fix = closest(blob, self.current)
+            self.problems.add(found, fix=fix, field="bottom", **place)
         if missing or self.broken.intersection(message.bottom):
             return None
         return [self.current[blob] for blob in message.bottom]
@@ -180,7 +190,7 @@ class _Builder:
         tops = len(message.top) or (1 if REGISTRY[message.type].kind == "loss" else 0)
         in_place = any(b == t for b, t in zip(message.bottom, message.top, strict=False))
         count = len(message.bottom)
-        context = Context(message.name, phase, self.graph.dialect, count, tops, self.faithful_bugs, in_place)
+        context = Context(message.name, phase, self.graph.dialect, count, tops, self.graph.faithful_bugs, in_place)
         try:
             return make_layer(message, context)
         except Misfit as misfit:
@@ -196,6 +206,12 @@ class _Builder:
                 maker = self.current[blob].producer if blob in self.current else message.name
                 found = f"the top '{blob}' is already made by layer '{maker or 'input'}'"
                 self.problems.add(found, fix="give it another name", field="top", **place)
+                fits = False
+            elif in_place and self.current[blob].explicit_weight:
+                maker = self.current[blob].producer
+                found = f"'{blob}' is overwritten in place, and layer '{maker}' gives it a loss_weight"
+                fix = "give the top another name: Caffe splits such a blob, and takes this one for a second of its name"
+                self.problems.add(found, fix=fix, field="top", **place)
                 fits = False
             elif in_place and self.current[blob].consumers:
                 found = f"'{blob}' is overwritten in place after another layer has read it"

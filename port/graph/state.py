@@ -7,6 +7,7 @@ from typing import Any
 
 from prototxt_gen.base.errors import Problems, UsageError
 from prototxt_gen.schema.messages import PHASES
+from prototxt_gen.schema.printer import to_text
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,16 @@ class NetState:
     def __post_init__(self):
         if self.phase not in PHASES:
             raise UsageError(f"phase '{self.phase}'; expected {' or '.join(PHASES)}")
+
+    def __str__(self) -> str:
+        stages = f", stage {', '.join(self.stages)}" if self.stages else ""
+        return f"phase {self.phase}" + (f", level {self.level}" if self.level else "") + stages
+
+
+def rules_of(layer: Any) -> str:
+    """A layer's include and exclude rules on one line, as in its file."""
+    rules = [("include", rule) for rule in layer.include] + [("exclude", rule) for rule in layer.exclude]
+    return " ".join(f"{name} {{ {' '.join(to_text(rule).split())} }}" for name, rule in rules)
 
 
 def phase_name(value: int) -> str:

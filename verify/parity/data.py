@@ -21,6 +21,7 @@ from prototxt_gen.base.errors import CaffeError, DataError, Problem
 from prototxt_gen.base.files import read_bytes
 from prototxt_gen.schema.text import read_prototxt
 
+from .cases import find_recorded
 from .compare import compare
 from .golden import Recording, phase_and_dialect, read_arrays
 
@@ -51,15 +52,8 @@ class DataResult:
 
 def find_data_cases(folders: list[Path]) -> list[Path]:
     """The nets of all recorded data layers below some folders; raises DataError."""
-    cases: list[Path] = []
-    for folder in folders:
-        if not folder.is_dir():
-            raise DataError(Problem("is not a folder", fix="name a folder with recorded cases", file=folder))
-        cases += sorted(path for path in folder.rglob("*.prototxt") if any(r.exists() for r in _recordings(path)))
-    if not cases:
-        expected = "NAME.prototxt beside NAME.npz or NAME.npz.xz"
-        raise DataError(Problem("no recorded case", expected, file=", ".join(map(str, folders))))
-    return cases
+    expected = "NAME.prototxt beside NAME.npz or NAME.npz.xz"
+    return find_recorded(folders, ".prototxt", lambda path: any(r.exists() for r in _recordings(path)), expected)
 
 
 def _recordings(prototxt: Path) -> tuple[Path, Path]:

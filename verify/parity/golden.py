@@ -23,6 +23,7 @@ from prototxt_gen.base.errors import CaffeError, DataError, Problem
 from prototxt_gen.schema import DIALECTS
 from prototxt_gen.schema.text import read_prototxt
 
+from .cases import find_recorded
 from .compare import Comparison, compare
 
 # Relative to the blob's largest value. A good float32 implementation reaches 7e-7 and 2e-6; the rest is
@@ -72,15 +73,9 @@ class Recording:
 
 def find_cases(folders: list[Path]) -> list[Path]:
     """All recorded cases under some folders: prototxt files with an .npz of the same name; raises DataError."""
-    cases: list[Path] = []
-    for folder in folders:
-        if not folder.is_dir():
-            raise DataError(Problem("is not a folder", fix="name a folder with recorded cases", file=folder))
-        cases += sorted(p for p in folder.rglob("*.prototxt") if p.with_suffix(".npz").exists())
-    if not cases:
-        problem = Problem("no recorded case", "NAME.prototxt beside NAME.npz", file=", ".join(map(str, folders)))
-        raise DataError(problem)
-    return cases
+    return find_recorded(
+        folders, ".prototxt", lambda path: path.with_suffix(".npz").exists(), "NAME.prototxt beside NAME.npz"
+    )
 
 
 def read_recording(prototxt: Path) -> Recording:

@@ -11,9 +11,10 @@ import torch
 from port.net import params
 from port.solver import Solver, load_solver
 from port.solver.nets import train_source
-from prototxt_gen.base.errors import CaffeError, DataError, Problem
+from prototxt_gen.base.errors import CaffeError
 from prototxt_gen.schema import DIALECTS, read_prototxt
 
+from .cases import find_recorded
 from .compare import Comparison, compare
 from .golden import Recording, read_arrays
 
@@ -38,15 +39,8 @@ class RunResult:
 
 def find_runs(folders: list[Path]) -> list[Path]:
     """The solver files of all recorded runs below some folders; raises DataError."""
-    runs: list[Path] = []
-    for folder in folders:
-        if not folder.is_dir():
-            raise DataError(Problem("is not a folder", fix="name a folder with recorded runs", file=folder))
-        runs += sorted(p for p in folder.rglob("*.solver.prototxt") if recording_of(p).exists())
-    if not runs:
-        problem = Problem("no recorded run", "NAME.solver.prototxt beside NAME.npz", file=", ".join(map(str, folders)))
-        raise DataError(problem)
-    return runs
+    expected = "NAME.solver.prototxt beside NAME.npz"
+    return find_recorded(folders, ".solver.prototxt", lambda path: recording_of(path).exists(), expected)
 
 
 def recording_of(solver: Path) -> Path:

@@ -512,3 +512,17 @@ def test_the_layers_are_those_that_caffe_saved(case):
         saved = [(m.name, m.type, m.bottoms, m.tops) for m in model.layers]
     ours = [(m.name, m.type, list(m.bottom), list(m.top)) for m in insert_splits(parsed.message).layer]
     assert ours == saved
+
+
+def test_a_bottom_that_the_state_leaves_out_names_its_layer(problems):
+    """As BVLC's mnist_autoencoder, whose TEST data come with a stage alone."""
+    text = layer(
+        "d", "Input", "", "x", 'include { phase: TEST stage: "on-test" } input_param { shape { dim: 2 dim: 3 } }'
+    )
+    text += layer("e", "Input", "", "z", "exclude { phase: TEST } " + shape)
+    text += IMAGE + layer("r", "ReLU", "x", "y") + layer("s", "ReLU", "z", "w") + layer("t", "ReLU", "dat", "v")
+    first, second, third = problems(text)
+    assert "layer 'd' would make it, but is left out in phase TEST" in first.found
+    assert first.fix == 'its rules: include { phase: TEST stage: "on-test" }'
+    assert "layer 'e' would make it" in second.found and second.fix == "its rules: exclude { phase: TEST }"
+    assert third.fix == "did you mean 'data'?"
