@@ -23,16 +23,14 @@ def find_recorded(folders: Sequence[Path], ending: str, recorded: Callable[[Path
         if not folder.is_dir():
             raise DataError(Problem("is not a folder", fix="name a folder with recorded cases", file=folder))
         found: list[Path] = []
-        told, looked = time.monotonic(), 0
-        for place, _, names in os.walk(folder):
-            looked += 1
+        told = time.monotonic()
+        for looked, (place, _, names) in enumerate(os.walk(folder), 1):
             paths = (Path(place) / name for name in names if name.endswith(ending))
             found += [path for path in paths if recorded(path)]
             if time.monotonic() - told > _PAUSE:
                 told = time.monotonic()
-                print(
-                    f"looking for recordings: {looked:,} folders, {len(found):,} found, now in {place}", file=sys.stderr
-                )
+                counts = f"{looked:,} folders, {len(found):,} found"
+                print(f"looking for recordings: {counts}, now in {place}", file=sys.stderr)
         cases += sorted(found)
     if not cases:
         fix = "name the folder that holds the recordings"

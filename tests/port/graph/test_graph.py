@@ -516,9 +516,8 @@ def test_the_layers_are_those_that_caffe_saved(case):
 
 def test_a_bottom_that_the_state_leaves_out_names_its_layer(problems):
     """As BVLC's mnist_autoencoder, whose TEST data come with a stage alone."""
-    text = layer(
-        "d", "Input", "", "x", 'include { phase: TEST stage: "on-test" } input_param { shape { dim: 2 dim: 3 } }'
-    )
+    shape = "input_param { shape { dim: 2 dim: 3 } }"
+    text = layer("d", "Input", "", "x", 'include { phase: TEST stage: "on-test" } ' + shape)
     text += layer("e", "Input", "", "z", "exclude { phase: TEST } " + shape)
     text += IMAGE + layer("r", "ReLU", "x", "y") + layer("s", "ReLU", "z", "w") + layer("t", "ReLU", "dat", "v")
     first, second, third = problems(text)
