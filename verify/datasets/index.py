@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from prototxt_gen.base.errors import DataError, Problem, Problems
 from prototxt_gen.base.files import read_bytes
 
+from ..evaluation.mat import read_mat
 from .split import Split
 
 VARIABLE = "idx_final_test"
@@ -64,9 +65,7 @@ def _values(path: Path) -> NDArray[np.float64]:
             with h5py.File(io.BytesIO(data), "r") as file:
                 value = file[VARIABLE][()] if VARIABLE in file else None
         else:
-            from scipy.io import loadmat
-
-            value = loadmat(io.BytesIO(data)).get(VARIABLE)
+            value = read_mat(data).get(VARIABLE)
         if value is not None:
             return np.asarray(value, dtype=np.float64).ravel()
     except Exception as cause:  # readers of damaged files raise anything
