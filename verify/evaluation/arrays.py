@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prototxt_gen.base.errors import DataError, Problem
+from prototxt_gen.base.formats import CHECK, HEAD, PLAIN, refusal
 
 SCORES = ("scores", "logits", "predictions", "outputs")
 LABELS = ("labels", "targets", "ground_truth")
@@ -21,6 +22,8 @@ LABELS = ("labels", "targets", "ground_truth")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HEAD = 1024  # bytes in which a file says what it is; HDF5 from MATLAB begins after 512 of its own
 _MAX_LISTED = 10
+_OWN = PLAIN | {"npy", "npz", "mat", "mat hdf5", "hdf5", "zip"}
+_EXPECTED = "a text with a line for each image, or an array (.npy, .npz, .mat, HDF5)"
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -53,13 +56,19 @@ def read_array(path: str | Path, data: bytes, names: Sequence[str]) -> NDArray[n
         arrays = read(data)
     except Exception as cause:  # readers of damaged files raise anything
         reason = (str(cause) or type(cause).__name__).splitlines()[0]
-        raise DataError(Problem(f"cannot be read: {reason}", "a whole file", file=path)) from None
+        problem = Problem(f"cannot be read: {reason}", "a whole file", file=path)
+        raise DataError(other_file(path, data) or problem) from None
     tables = {name: table for name, array in arrays.items() if (table := _table(array)) is not None}
     named = [name for name in tables if name.rpartition("/")[2].lower() in names]
     chosen = named if len(tables) > 1 else list(tables)
     if len(chosen) == 1:
         return tables[chosen[0]].astype(np.float64)
-    raise DataError(_unclear(path, arrays, names))
+    raise DataError((not arrays and other_file(path, data)) or _unclear(path, arrays, names))
+
+
+def other_file(path: str | Path, data: bytes) -> Problem | None:
+    """What a file is that has neither scores nor labels; None for one that may have."""
+    return refusal(data[:HEAD], _EXPECTED, path, own=_OWN, fix=CHECK)
 
 
 def bad_cells(path: str | Path, values: NDArray[Any], good: NDArray[np.bool_], expected: str) -> list[Problem]:
@@ -100,11 +109,9 @@ def _npz(data: bytes) -> Arrays:
 
 
 def _mat(data: bytes) -> Arrays:
-    from scipy.io import loadmat
-    from scipy.sparse import issparse
+    from .mat import read_mat
 
-    found = {name: value for name, value in loadmat(io.BytesIO(data)).items() if not name.startswith("__")}
-    return {name: value.toarray() if issparse(value) else np.asarray(value) for name, value in found.items()}
+    return read_mat(data)
 
 
 def _hdf5(data: bytes) -> Arrays:

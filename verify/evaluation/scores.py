@@ -18,7 +18,7 @@ from prototxt_gen.base.errors import DataError, Problem
 from prototxt_gen.base.files import read_bytes, read_text
 
 from ..metrics import MAX_LISTED, allowed_labels
-from .arrays import LABELS, SCORES, bad_cells, read_array
+from .arrays import LABELS, SCORES, bad_cells, other_file, read_array
 
 __all__ = ["match", "read_labels", "read_scores", "write_scores"]
 
@@ -65,9 +65,13 @@ def match(
 def _read(
     path: str | Path, classes: int | None, allowed: Sequence[int] | None, names: Sequence[str]
 ) -> NDArray[np.float64]:
-    array = read_array(path, read_bytes(path, DataError), names)
+    data = read_bytes(path, DataError)
+    array = read_array(path, data, names)
     if array is None:
-        return _read_lines(path, classes, allowed)
+        try:
+            return _read_lines(path, classes, allowed)
+        except DataError as error:  # of a file of another kind no line is worth a message
+            raise (DataError(other) if (other := other_file(path, data)) else error) from None
     if classes not in (None, array.shape[1]):
         raise DataError(Problem(f"{array.shape[1]} columns", f"{classes}", file=path))
     if not (good := _good(array, allowed)).all():

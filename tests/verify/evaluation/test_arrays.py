@@ -130,3 +130,16 @@ def test_nothing_is_unpickled(tmp_path):
         file.writestr("data.pkl", b"no array")
     with pytest.raises(DataError, match=r"other\.zip: the file holds no arrays"):
         read_scores(tmp_path / "other.zip")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("pytorch/data.pkl", "this is a file of PyTorch"), ("[Content_Types].xml", r"this is a document")],
+)
+def test_archives_of_others_are_named(tmp_path, name, message):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "scores.npz", "w") as file:
+        file.writestr(name, b"no array")
+    with pytest.raises(DataError, match=rf"scores\.npz: {message}.*; expected a text .* or an array \(\.npy, "):
+        read_scores(tmp_path / "scores.npz")

@@ -83,7 +83,7 @@ def element(kind: int, content: bytes) -> bytes:
     return np.array([kind, len(content)], "<u4").tobytes() + content + bytes(-len(content) % 8)
 
 
-def matrix(flags=(6, 0), shape=(2, 2), name=b"a", values=np.arange(4.0), kind=9) -> bytes:
+def matrix(flags=(6, 0), shape=(2, 2), name=b"a", values=(0.0, 1.0, 2.0, 3.0), kind=9) -> bytes:
     body = element(6, np.array(flags, "<u4").tobytes()) + element(5, np.array(shape, "<i4").tobytes())
     return element(14, body + element(1, name) + element(kind, np.asarray(values).tobytes()))
 

@@ -74,7 +74,14 @@ def test_written_scores_are_read_back_to_six_decimals(tmp_path):
         ("\n3 4\n", ["file.txt:1: 0 columns; expected 2, as in line 2"]),
         ("", ["file.txt: the file is empty"]),
         (" \n\n", ["file.txt: the file is empty"]),
-        (b"\xff\xfe1 2\n", ["file.txt: byte 0 is not UTF-8 text"]),
+        (b"\xff\xfe1 2\n", ["file.txt: this is a text in UTF-16; expected a text with a line for each image"]),
+        (
+            b"\x1f\x8b\x08\0" + bytes(9),
+            ["file.txt: this is a gzip archive; expected a text"],
+        ),
+        ("<html>\n<body>\n", ["file.txt: this is a web page (HTML); expected a text"]),
+        ("[[0.5, 1], [2, 3]]\n", ["file.txt: this is JSON; expected a text"]),
+        (b"\x0a\x03net\xa2\x06\x03\x0a\x01a", ["file.txt: this is a .caffemodel; expected a text"]),
         ("1 x\nnan\n", ["file.txt:1: column 2 is 'x'", "file.txt:2: 1 columns"]),
     ],
 )
