@@ -53,13 +53,12 @@ def run(args: argparse.Namespace) -> int:
 
 def upgrade_text(path: Path, output: Path | None, dialect: str | None) -> list[str]:
     """Upgrade a net or a solver to `output`, or to the standard output; returns what was done, in lines."""
-    from prototxt_gen.schema import read_prototxt, to_text, upgrade_net, upgrade_solver
+    from prototxt_gen.schema import to_text, upgrade_net, upgrade_solver
+    from prototxt_gen.schema.judge import SOLVER
+    from prototxt_gen.schema.text import read_any
 
-    from ..weights.kinds import prototxt_kind
-
-    kind = prototxt_kind(path)
-    parsed = read_prototxt(path, kind, dialect)
-    if kind == "SolverParameter":
+    kind, parsed = read_any(path, dialect)
+    if kind == SOLVER:
         message, notes = upgrade_solver(parsed.message, parsed.dialect, path)
     else:
         message, notes = upgrade_net(parsed.message, parsed.dialect, parsed.file, parsed.lines)
@@ -68,7 +67,7 @@ def upgrade_text(path: Path, output: Path | None, dialect: str | None) -> list[s
         write_text(output, text)
     else:
         sys.stdout.write(text)
-    what = "solver" if kind == "SolverParameter" else "net"
+    what = "solver" if kind == SOLVER else "net"
     return _account(f"{path}: {what}, dialect {parsed.dialect} ({parsed.reason})", notes, output)
 
 

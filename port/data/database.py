@@ -15,12 +15,14 @@ import lmdb
 
 from prototxt_gen.base.errors import DataError, Problem, UsageError
 from prototxt_gen.base.files import os_problem
+from prototxt_gen.base.formats import HEAD, refusal
 
 DATA, LOCK = "data.mdb", "lock.mdb"
 LONGEST_KEY = 511  # bytes
 _START = 1 << 26  # the first size of a new database; it doubles as it fills up, as Caffe's does
 
 _DAMAGED = "the database is damaged or was not copied completely: copy it again, or create it anew"
+_CONVERT = "convert it to LMDB"
 _CREATE = "check the path; `python -m port lmdb create` makes one from an image list"
 
 
@@ -92,7 +94,7 @@ def _file(path: Path) -> Path:
         os.stat(path / DATA)
     except FileNotFoundError:
         level = os.path.exists(path / "CURRENT")
-        kind, fix = ("a LevelDB", "convert it to LMDB") if level else (f"a folder without {DATA}", _CREATE)
+        kind, fix = ("a LevelDB", _CONVERT) if level else (f"a folder without {DATA}", _CREATE)
         raise DataError(Problem(f"this is {kind}", "an LMDB folder", fix, file=path)) from None
     except OSError as cause:
         raise DataError(os_problem(path, cause, "read")) from None
@@ -105,12 +107,15 @@ def _open(path: Path) -> Any:
     try:
         with open(file, "rb") as stream:
             size = os.fstat(stream.fileno()).st_size
+            head = stream.read(HEAD)
     except OSError as cause:
         raise DataError(os_problem(file, cause, "read")) from None
     try:
         env = lmdb.open(str(path), subdir=folder, readonly=True, lock=False, readahead=True, max_spare_txns=0)
     except lmdb.Error as cause:
-        raise DataError(Problem(f"cannot be opened: {cause}", "an LMDB", _DAMAGED, file=path)) from None
+        problem = Problem(f"cannot be opened: {cause}", "an LMDB", _DAMAGED, file=path)
+        other = refusal(head, "an LMDB", file, own=["lmdb", "text"], fixes={"leveldb": _CONVERT}, fix=_CREATE)
+        raise DataError(other or problem) from None
     # A page behind the end of the file would kill the process, not raise.
     wanted = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
     if size < wanted:

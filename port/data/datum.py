@@ -9,6 +9,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from prototxt_gen.base.errors import DataError, Problem, UsageError
+from prototxt_gen.base.formats import HEAD, IMAGES, identify
 from prototxt_gen.schema import message_class
 
 _FIX = "the database is damaged, or not one of Datums: create it anew"
@@ -49,6 +50,8 @@ def decode(data: bytes, color: int) -> np.ndarray:
     pixels = _decoded(data, color)
     if pixels is None:
         found = f"the image does not decode ({len(data):,} bytes)" if data else "the image is empty (0 bytes)"
+        if (other := identify(data[:HEAD])) and other.key not in IMAGES:
+            found += f": this is {other.what}"
         raise DataError(Problem(found, "a JPEG, PNG or other image OpenCV reads", "replace it or leave it out"))
     if pixels.dtype != np.uint8:
         found = f"the image has pixels of type {pixels.dtype}"

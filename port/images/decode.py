@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prototxt_gen.base.errors import DataError, Problem, Problems
+from prototxt_gen.base.files import read_head
+from prototxt_gen.base.formats import IMAGES, identify
 
 Pixels = NDArray[Any]
 
@@ -45,8 +47,17 @@ def read_pixels(path: str | Path) -> Pixels:
     except Exception as cause:  # decoders raise anything
         reason = (str(cause) or type(cause).__name__).splitlines()[0]
         if reason.startswith("cannot identify image file"):
-            reason = "in no known image format"
+            raise DataError(_no_image(path)) from None
         raise DataError(Problem(f"cannot be read: {reason}", "an image file", file=path)) from None
+
+
+def _no_image(path: Path) -> Problem:
+    """What a file is that Pillow does not know."""
+    found, other = "cannot be read: in no known image format", identify(read_head(path, DataError))
+    if other is None or other.key in IMAGES:
+        return Problem(found, "an image file", file=path)
+    fix = other.fix if other.always or other.key == "heif" else ""
+    return Problem(f"{found}: this is {other.what}", "an image file", fix, file=path)
 
 
 def _pixels(image: Any, path: Path) -> Pixels:

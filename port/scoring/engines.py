@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from prototxt_gen.base.errors import ExportError, NetError, Problem, Problems, UsageError, closest
+from prototxt_gen.base.files import read_head
+from prototxt_gen.base.formats import CAFFES, CHECK, refusal
 from prototxt_gen.base.machine import cores
 
 Floats = NDArray[np.float32]
@@ -246,9 +248,18 @@ class OnnxEngine:
                     problems.add(f"'{end.name}' is a {end.type}", expected=" or ".join(known), fix=_EXPORT)
 
 
+_CAFFES = "score with --prototxt and --caffemodel, or make an ONNX model with `python -m port export`"
 _ONE = "try --batch 1: the model may be made for single images"
 _EXPORT = "export the model with float32 inputs and outputs"
 _FLOATS = ("tensor(float)", "tensor(double)", "tensor(float16)")
+
+
+def _no_onnx(model: bytes | Path) -> Problem | None:
+    """What a file is that ONNX Runtime does not take; None where it may be an ONNX model."""
+    if isinstance(model, bytes) or not model.is_file():
+        return None
+    fixes = dict.fromkeys(CAFFES, _CAFFES)
+    return refusal(read_head(model, ExportError), "an ONNX model", model, own=["onnx", "ort"], fixes=fixes, fix=CHECK)
 
 
 def _session(onnxruntime: Any, model: bytes | Path, device: str, file: Any) -> Any:
@@ -269,7 +280,8 @@ def _session(onnxruntime: Any, model: bytes | Path, device: str, file: Any) -> A
         session = onnxruntime.InferenceSession(source, options, providers=[provider])
     except Exception as cause:  # ONNX Runtime raises its own kinds, without a common base
         reason = str(cause).strip().splitlines()[0]
-        raise ExportError(Problem(f"ONNX Runtime refuses the model: {reason}", file=file)) from None
+        problem = Problem(f"ONNX Runtime refuses the model: {reason}", file=file)
+        raise ExportError(_no_onnx(model) or problem) from None
     wanted = provider if isinstance(provider, str) else provider[0]
     if session.get_providers()[0] != wanted:
         found = f"ONNX Runtime does not run on {device} here: it uses {', '.join(session.get_providers())}"

@@ -8,10 +8,11 @@ from pathlib import Path
 from prototxt_gen.base.columns import columns, fitted, fold
 from prototxt_gen.base.errors import Problem, UsageError
 from prototxt_gen.base.files import write_text
+from prototxt_gen.schema.judge import NET, judge_file
 
 from ..caffemodel.sniff import printable
 from ..layers import Shape, show
-from ..weights.kinds import file_kind, hdf5_kind, prototxt_kind
+from ..weights.kinds import file_kind, hdf5_kind
 from .dot import dot
 from .files import describe_mean, describe_solver, describe_state, describe_weights
 from .lanes import draw as draw_lanes
@@ -35,7 +36,7 @@ def describe(
 ) -> str:
     """A file as text, tables in `width` characters (None: any); raises CaffeError for one that is none of Caffe's."""
     kind = file_kind(path)
-    if kind == "prototxt" and prototxt_kind(path) == "NetParameter":
+    if kind == "prototxt" and judge_file(path) == NET:
         return describe_survey(survey_net(path, phase, dialect, input_shapes), width)
     if kind == "prototxt":
         return describe_solver(path, dialect, width)
@@ -55,7 +56,7 @@ def draw(
     form: str = "svg",
 ) -> None:
     """Write a picture of a net as SVG, or for Graphviz (form "dot"); raises UsageError for what is no net."""
-    if file_kind(path) != "prototxt" or prototxt_kind(path) != "NetParameter":
+    if file_kind(path) != "prototxt" or judge_file(path) != NET:
         raise UsageError(Problem("only nets are drawn", "a prototxt of a net", file=path))
     survey = survey_net(path, phase, dialect, input_shapes)
     if form == "dot":

@@ -108,8 +108,11 @@ class Hdf5Model:
         top = self._file[DATA] if own else None
         if not isinstance(top, h5py.Group):
             there = ", ".join(printable(name) for name in list(self._file)[:8]) or "nothing"
+            found = f"there is no group '{DATA}', but {there}"
+            if what := content(self._file):
+                found = f"this is {what}: {found}"
             fix = "name a .caffemodel.h5 that Caffe saved"
-            raise WeightsError(Problem(f"there is no group '{DATA}', but {there}", f"/{DATA}", fix, file=self.path))
+            raise WeightsError(Problem(found, f"/{DATA}", fix, file=self.path))
         with Problems(WeightsError, self.path) as problems:
             return list(self._walk(top, "", set(), problems))
 
@@ -150,6 +153,22 @@ class Hdf5Model:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def content(file: Any) -> str:
+    """What an open HDF5 file holds, in words; "" where nothing tells."""
+    names, attributes = set(file), set(file.attrs)
+    if "iter" in names and names & {"history", "learned_net"}:
+        return "a solver state"
+    if attributes & {"keras_version", "layer_names"} or "model_weights" in names or {"layers", "vars"} <= names:
+        return "a Keras model or its weights"
+    if "_NCProperties" in attributes:
+        return "a NetCDF file"
+    if any("MATLAB_class" in item.attrs for item in file.values() if item is not None):
+        return "a MATLAB file (.mat, version 7.3)"
+    if isinstance(file.get(DATA), h5py.Dataset):
+        return "data for an HDF5Data layer"
+    return "weights" if DATA in names else ""
 
 
 def _wrong_dataset(key: str, item: Any) -> str:

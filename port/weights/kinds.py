@@ -5,25 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from prototxt_gen.base.errors import CaffeError
-from prototxt_gen.base.files import read_bytes, read_head
-from prototxt_gen.schema import DIALECTS
-from prototxt_gen.schema.sniff import check_is_prototxt, decode
-from prototxt_gen.schema.syntax import parse_tree
-from prototxt_gen.schema.values import fields_of
+from prototxt_gen.base.files import read_head
+from prototxt_gen.base.formats import CAFFES, PLAIN, is_text, refusal
 
 from .load import is_hdf5
 
-_PROTOTXTS = ("NetParameter", "SolverParameter")
+_EXPECTED = "a net, a solver, weights, a mean file or a solver state of Caffe's"
 
 
 def file_kind(path: str | Path) -> str:
-    """prototxt, hdf5, blob (a mean file), solverstate, or caffemodel for all else; raises CaffeError.
+    """prototxt, hdf5, blob (a mean file), solverstate, or caffemodel for all that is not known.
 
-    Binary files are told by the first field: a SolverState begins with the integer `iter`, a BlobProto with
-    the integers `num` and `channels` or, without those, with its data or shape.
+    Caffe's binary files are told by the first field: a SolverState begins with the integer `iter`, a BlobProto
+    with the integers `num` and `channels` or, without those, with its data or shape. Raises CaffeError for a file
+    that cannot be read, and for one that is known to be of another kind.
     """
     head = read_head(path, CaffeError)
-    if head and not any(byte < 9 or 13 < byte < 32 for byte in head):  # no control characters: text
+    if other := refusal(head, _EXPECTED, path, own=CAFFES | PLAIN):
+        raise CaffeError(other)
+    if is_text(head):
         return "prototxt"
     if is_hdf5(path):
         return "hdf5"
@@ -42,13 +42,3 @@ def hdf5_kind(path: str | Path) -> str:
             return "solverstate" if "iter" in file else "caffemodel"
     except Exception:  # damaged: reading it as weights says so
         return "caffemodel"
-
-
-def prototxt_kind(path: str | Path) -> str:
-    """NetParameter or SolverParameter, whichever has more of the text's fields; raises ParseError."""
-    text = decode(read_bytes(path, CaffeError), str(path))
-    check_is_prototxt(text, "a net or a solver", str(path))
-    tree = parse_tree(text, str(path))
-    names = [field.name for field in tree.fields]
-    known = {kind: set().union(*(fields_of(kind, dialect) for dialect in DIALECTS)) for kind in _PROTOTXTS}
-    return max(_PROTOTXTS, key=lambda kind: sum(name in known[kind] for name in names))

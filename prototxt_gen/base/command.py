@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from .door import open_files
-from .errors import CaffeError
+from .errors import CaffeError, CaffeWarning
 
 OK, CHECK_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 SIGNALLED = 128  # plus the signal's number: 130 after Ctrl-C, 143 after SIGTERM, as shells have it
@@ -70,6 +71,27 @@ def dispatch(arguments: argparse.Namespace) -> int:
 
 def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit status, 2 with the problems on stderr when the input was bad."""
+    shown = warnings.showwarning
+    warnings.showwarning = _noting(shown)
+    try:
+        return _run(main, argv)
+    finally:
+        warnings.showwarning = shown
+
+
+def _noting(shown: Any) -> Any:
+    """A `warnings.showwarning` that prints our own warnings as notes, one line each, and others as before."""
+
+    def show(message: Any, category: Any, *place: Any, **more: Any) -> None:
+        if issubclass(category, CaffeWarning):
+            print(f"note: {message}", file=sys.stderr)
+        else:
+            shown(message, category, *place, **more)
+
+    return show
+
+
+def _run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None) -> int:
     try:
         status = main(argv)
         sys.stdout.flush()

@@ -74,6 +74,10 @@ class ExportError(CaffeError):
     """A net that cannot be written in the wanted format."""
 
 
+class CaffeWarning(UserWarning):
+    """Something that a user should know about a net that is otherwise fine; commands print it as a note."""
+
+
 class Problems:
     """Collects problems and raises them together: `with Problems(NetError) as problems: ...`."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from .errors import CaffeError, Problem
+from .formats import CHECK, HEAD, PLAIN, refusal
 
 
 def os_problem(path: str | Path, error: OSError, doing: str) -> Problem:
@@ -31,7 +32,7 @@ def read_bytes(path: str | Path, error: type[CaffeError] = CaffeError) -> bytes:
         raise error(os_problem(path, cause, "read")) from None
 
 
-def read_head(path: str | Path, error: type[CaffeError] = CaffeError, size: int = 4096) -> bytes:
+def read_head(path: str | Path, error: type[CaffeError] = CaffeError, size: int = HEAD) -> bytes:
     """The first bytes of a file; raises `error` naming the file when it cannot be read."""
     try:
         with open(path, "rb") as file:
@@ -47,7 +48,9 @@ def read_text(path: str | Path, error: type[CaffeError] = CaffeError) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as cause:
         found = f"byte {cause.start} is not UTF-8 text"
-        raise error(Problem(found, "a text file", "is this a binary file?", file=path)) from None
+        problem = Problem(found, "a text file", "is this a binary file?", file=path)
+        other = refusal(data[:HEAD], "a text file in UTF-8", path, own=PLAIN, fix=CHECK)
+        raise error(other or problem) from None
 
 
 def unwritable(path: str | Path, fix: str = "choose another name") -> list[Problem]:

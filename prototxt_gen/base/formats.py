@@ -65,9 +65,9 @@ _GROUPS: tuple[tuple[str, bool, dict[str, str]], ...] = (
             "openvino": "an OpenVINO model (IR, .xml)",
             "tensorrt": "a TensorRT engine",
             "ncnn": "an ncnn net (.param)",
-            "mxnet": "MXNet's parameters (.params)",
+            "mxnet": "a parameters file of MXNet (.params)",
             "darknet": "a Darknet net (.cfg)",
-            "darknet weights": "Darknet's weights (.weights)",
+            "darknet weights": "a weights file of Darknet (.weights)",
             "torch7": "a file of Torch7 (.t7)",
             "safetensors": "a safetensors file",
             "gguf": "a GGUF model",
@@ -76,7 +76,7 @@ _GROUPS: tuple[tuple[str, bool, dict[str, str]], ...] = (
     (
         "NumPy reads it; `port.write_mean` writes an array as a mean file",
         False,
-        {"npy": "an array of NumPy (.npy)", "npz": "arrays of NumPy (.npz)"},
+        {"npy": "an array of NumPy (.npy)", "npz": "a NumPy archive of arrays (.npz)"},
     ),
     (
         CHECK,
@@ -142,6 +142,7 @@ _GROUPS: tuple[tuple[str, bool, dict[str, str]], ...] = (
 )
 FORMATS = {key: Format(key, what, fix, always) for fix, always, kinds in _GROUPS for key, what in kinds.items()}
 CAFFES = frozenset(["caffemodel", "hdf5", "solver state", "blob", "prototxt"])
+PLAIN = frozenset(["text", "prototxt", "blank"])  # texts of which there is no more to say
 IMAGES = frozenset(["png", "jpeg", "gif", "bmp", "tiff", "webp"])
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
@@ -157,11 +158,11 @@ _TEXTS: tuple[tuple[str, str], ...] = (
     (r"\s*<(\?xml|!--|!doctype|[a-z][\w.:-]*[\s/>])", "xml"),
     (r'\s*(\{\s*("|\})|\[\s*([\[{"\]]|-?\d[\d.eE+-]*\s*[,\]]))', "json"),
     (r"7767517\s", "ncnn"),
-    (r"(?:\s|[#;][^\n]*+\n)*+\[(net|network|convolutional)\]", "darknet"),
+    (r"(?:\s|[#;][^\n]*+\n)*+\[(?-i:net|network|convolutional)\]", "darknet"),
     (r"4\n1\n3\nV 1\n", "torch7"),
     # The oldest protocols are text: a name of a module and one of a thing in it, or an empty container.
     (r"\((dp|lp|tp?)\d+\n|c[a-z_][\w.]*\n[a-z_]\w*\n[(pq]", "pickle"),
-    (_COMMENTS + r"node\s*:?\s*\{\s*name\s*:\s*[\"'][^\n]*\s+op\s*:", "graph text"),
+    (_COMMENTS + r"node\s*:?\s*\{\s*name\s*:\s*[\"'][^\"'\n]*+[\"']\s*+op\s*:", "graph text"),
     (_COMMENTS + r"model_checkpoint_path\s*:", "checkpoint list"),
     (r"\s*(#|[a-z_][a-z_0-9]*\s*[:{<])", "prototxt"),
 )
@@ -207,7 +208,7 @@ def _utf16(head: bytes) -> str:
         return "utf-16"
     pairs = head[: len(head) // 2 * 2]
     for zeros, letters in ((pairs[1::2], pairs[::2]), (pairs[::2], pairs[1::2])):
-        if len(letters) >= 4 and not any(zeros) and is_text(letters) and letters.isascii():
+        if len(letters.strip()) >= 4 and not any(zeros) and is_text(letters) and letters.isascii():
             return "utf-16"
     return ""
 

@@ -7,6 +7,7 @@ an ONNX model does, weights with a name as a TensorFlow graph does.
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -17,6 +18,8 @@ _MOST_FIELDS = 512  # more say no more about what the message is
 
 _NODE_NAME = re.compile(r"[A-Za-z0-9.][\w.\\/>-]*", re.ASCII)
 _OPERATION = re.compile(r"[A-Za-z_]\w*(>\w+)*", re.ASCII)
+
+_Wires = Mapping[int, int | tuple[int, ...]]  # number of a field -> the wire types that it may have
 
 
 class Entry(NamedTuple):
@@ -30,48 +33,50 @@ class Entry(NamedTuple):
 
     def inside(self) -> list[Entry]:
         """The fields of a message in this field; none where it holds no message."""
-        return entries(self.data) if self.wire == _LENGTH else []
+        return entries(self.data, self.whole) if self.wire == _LENGTH else []
 
     def text(self) -> str | None:
         """The field as a text that can be printed, blanks and line ends included; None for anything else."""
         if self.wire != _LENGTH:
             return None
         try:
-            text = self.data.decode("utf-8", "strict" if self.whole else "ignore")
+            text = codecs.getincrementaldecoder("utf-8")().decode(self.data, final=self.whole)
         except UnicodeDecodeError:
             return None
         return text if re.sub(r"[\t\r\n]", " ", text).isprintable() else None
 
 
-def entries(data: bytes) -> list[Entry]:
-    """The fields of a message as far as its bytes go; none at all where one of them cannot be a field."""
+def entries(data: bytes, whole: bool = False) -> list[Entry]:
+    """The fields of a message as far as its bytes go; none at all where one of them cannot be a field.
+
+    Of a `whole` message none may be cut off.
+    """
     found: list[Entry] = []
     at = 0
     while at < len(data) and len(found) < _MOST_FIELDS:
-        tag, at = _varint(data, at)
+        tag, at, complete = _varint(data, at)
         number, wire = tag >> 3, tag & 7
+        if not complete:
+            return [] if whole else found
         if not number or number >= 1 << 29 or wire not in (_VARINT, _LENGTH, *_SIZES):
             return []
         integer = 0
         if wire in (_VARINT, _LENGTH):
-            integer, at = _varint(data, at)
+            integer, at, complete = _varint(data, at)
         size = integer if wire == _LENGTH else _SIZES.get(wire, 0)
-        found.append(Entry(number, wire, integer, data[at : at + size], at + size <= len(data)))
+        found.append(Entry(number, wire, integer, data[at : at + size], complete and at + size <= len(data)))
         at += size
-    return found
+    return [] if whole and at > len(data) else found
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """The integer at a place and the place after it; what is cut off counts as it stands."""
+def _varint(data: bytes, at: int) -> tuple[int, int, bool]:
+    """The integer at a place, the place after it, and whether it is whole, not cut off by the end."""
     value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(data):
-            break
-        value |= (data[at] & 0x7F) << shift
-        at += 1
-        if data[at - 1] < 0x80:
-            break
-    return value, at
+    for shift, byte in enumerate(data[at : at + 10]):
+        value |= (byte & 0x7F) << 7 * shift
+        if byte < 0x80:
+            return value, at + shift + 1, True
+    return value, at + 10, at + 10 <= len(data)
 
 
 def message(head: bytes) -> str:
@@ -80,7 +85,7 @@ def message(head: bytes) -> str:
     return next((kind for kind, holds in _RULES.items() if holds(top)), "") if top else ""
 
 
-def _fits(found: list[Entry], wires: Mapping[int, int | tuple[int, ...]]) -> bool:
+def _fits(found: list[Entry], wires: _Wires) -> bool:
     """Whether every field is one of these, by number and wire type, and there is any."""
     known = {number: wire if isinstance(wire, tuple) else (wire,) for number, wire in wires.items()}
     return bool(found) and all(each.wire in known.get(each.number, ()) for each in found)
@@ -190,7 +195,7 @@ def _is(entry: Entry, number: int, pattern: re.Pattern[str]) -> bool:
 def _caffemodel(top: list[Entry]) -> bool:
     """NetParameter: name 1, old layers 2, input 3, dimensions 4 and 8, layers 100; with at least one layer."""
     number = (_VARINT, _LENGTH)
-    wires = {4: number, 5: _VARINT, 7: _VARINT, 200: _LENGTH, **_lengths(1, 2, 3, 6, 8, 100)}
+    wires: _Wires = {4: number, 5: _VARINT, 7: _VARINT, 200: _LENGTH, **_lengths(1, 2, 3, 6, 8, 100)}
     if not _fits(top, wires) or not _texts(top, 1, 3):
         return False
     return _some(top, 100, lambda layer: _texts(layer, 1, 2)) or _some(top, 2, lambda layer: _texts(layer, 2, 3, 4))
@@ -200,21 +205,25 @@ def _solver_state(top: list[Entry]) -> bool:
     """SolverState: iter 1, learned_net 2, history 3, current_step 4."""
     wires = {1: _VARINT, 4: _VARINT, **_lengths(2, 3)}
     numbers = {each.number for each in top}
-    if not _fits(top, wires) or top[0].number != 1 or numbers == {1} or not _texts(top, 2):
+    if not _fits(top, wires) or top[0].number != 1 or not _texts(top, 2):
         return False
-    return 3 not in numbers or _some(top, 3, _blob_fields)
+    if any(".caffemodel" in (each.text() or "") for each in top if each.number == 2):
+        return True
+    return _some(top, 3, _blob) if 3 in numbers else 4 in numbers
 
 
-def _blob(top: list[Entry]) -> bool:
-    """BlobProto: its size in 1 to 4, or its shape in 7; its values in 5 or 8."""
-    numbers = {each.number for each in top}
-    return _blob_fields(top) and (bool(numbers & {5, 8}) or numbers >= {1, 2} or numbers >= {7})
-
-
-def _blob_fields(blob: list[Entry]) -> bool:
+def _blob(blob: list[Entry]) -> bool:
+    """BlobProto: its size in 1 to 4, or its shape in 7; its values in 5 or 8, their gradients in 6 or 9."""
     singles, doubles = (_FIXED32, _LENGTH), (_FIXED64, _LENGTH)
-    wires = {**dict.fromkeys((1, 2, 3, 4), _VARINT), 5: singles, 6: singles, 7: _LENGTH, 8: doubles, 9: doubles}
-    return _fits(blob, wires)
+    sizes = dict.fromkeys((1, 2, 3, 4), _VARINT)
+    if not _fits(blob, {**sizes, 5: singles, 6: singles, 7: _LENGTH, 8: doubles, 9: doubles}):
+        return False
+    numbers = [each.number for each in blob]
+    values = [each for each in blob if each.number in (5, 8)]
+    # An ONNX tensor has its dimensions in 1, several times, and its name in 8.
+    once = all(numbers.count(number) <= 1 for number in sizes)
+    packed = all(each.integer % (4 if each.number == 5 else 8) == 0 for each in values if each.wire == _LENGTH)
+    return once and packed and (values != [] or sizes.keys() <= set(numbers))
 
 
 # In this order; those of others first, whose rules ask for more.

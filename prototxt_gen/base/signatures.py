@@ -12,7 +12,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", "old pytorch"),  # its own magic number, as a pickle
     *((0, bytes([0x80, protocol]), "pickle") for protocol in (2, 3, 4, 5)),
     (0, b"\x93NUMPY", "npy"),
-    (0, b"MATLAB 7.3 MAT-file", "mat hdf5"),
+    *((0, b"MATLAB 7.%d MAT-file" % version, "mat hdf5") for version in (0, 3)),
     (0, b"MATLAB 5.0 MAT-file", "mat"),
     *((offset, b"\x89HDF\r\n\x1a\n", "hdf5") for offset in (0, 512, 1024, 2048)),  # after a block of the user's
     (16, b"\xde\xc0\xef\xbe", "lmdb"),
@@ -30,6 +30,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"MM\0*", "tiff"),
     (0, b"II+\0", "tiff"),
     (0, b"MM\0+", "tiff"),
+    (0, b"%PDF-", "pdf"),
     (0, b"\x7fELF", "program"),
     *((0, magic, "program") for magic in (b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe")),
     (0, b"SQLite format 3\0", "sqlite"),
@@ -44,8 +45,10 @@ _LETTERS = re.compile(rb"[\t\n\r -~]+")  # of which alone a signature proves not
 # What TensorFlow puts under the first key of a checkpoint's index: shards, byte order, version of the format.
 _BUNDLE = re.compile(rb"\0\0[\x04-\x20]\x08[\x01-\x7f](\x10[\0\x01])?\x1a[\x02-\x08]\x08\x01", re.DOTALL)
 
-_PYTORCH = re.compile(rb"[^/]+/(data\.pkl|data/\d+|data/weights/.*|code/.*|version|byteorder|\.format_version)")
-_TENSORS = re.compile(rb'\s*\{\s*("__metadata__"\s*:|"(?:[^"\\]|\\.)*"\s*:\s*\{\s*"(dtype|shape|data_offsets)")')
+_PYTORCH = re.compile(
+    rb"[^/]+/(data\.pkl|extra/.*|data/\d+|data/weights/.*|code/.*|version|byteorder|\.format_version)"
+)
+_TENSORS = re.compile(rb'\s*\{\s*("__metadata__"\s*:|"(?:[^"\\]|\\.)*+"\s*:\s*\{\s*"(dtype|shape|data_offsets)")')
 _FLATBUFFERS = {b"TFL3": "tflite", b"ORTM": "ort"}
 _DOCUMENTS = (b"[Content_Types].xml", b"_rels/.rels", b"docProps/app.xml", b"mimetype")
 

@@ -10,7 +10,8 @@ from ..base.command import CHECK_FAILED, OK
 from ..base.door import add_layers
 from ..base.errors import Problem, UsageError
 from ..diff import compare
-from ..schema.judge import NET, read_any
+from ..schema.judge import NET
+from ..schema.text import read_any
 from ..schema.upgrade import upgrade_parsed
 
 EXAMPLES = """\

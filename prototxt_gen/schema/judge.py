@@ -1,26 +1,30 @@
 """The one judge of which kind of prototxt a text is: a net, a solver, or neither.
 
-Every entry at the top of a text speaks for the kinds that have a field of that name, in either dialect. The kind with
-more entries wins, so that one stray line does not make a solver of a net; what both have speaks for none.
+Every field at the top of a text speaks for the kinds that have one of that name, in either dialect: a block each time
+it stands there, other values once, however often they are repeated. The kind for which more speaks wins, so that a
+stray line does not make a solver of a net; what both have speaks for neither.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ..base.errors import ParseError, Problem, closest
 from ..base.files import read_bytes
+from ..base.formats import CHECK
 from .messages import DIALECTS, message_names, schema_cache
 from .sniff import check_is_prototxt, decode
-from .syntax import Tree, parse_tree, printable
+from .syntax import Field, Tree, parse_tree, printable
 from .values import fields_of
 
 NET, SOLVER = "NetParameter", "SolverParameter"
 KINDS = {NET: "a net", SOLVER: "a solver"}
 
 _LAYERS = ("layer", "layers")
+# Messages that people have files of, or take a part of a net for; the old layers come last.
+_LIKELY = ("NetState", "TransformationParameter", "LayerParameter", "Datum", "BlobProto", "SolverState")
 _OLD = ("V1LayerParameter", "V0LayerParameter")
 _SHOWN = 3  # names in a message
 
@@ -37,23 +41,20 @@ class Verdict(NamedTuple):
 
 
 def judge(tree: Tree) -> Verdict:
-    """Whether a text is a net or a solver; where entries speak for both equally, one with layers is a net.
+    """Whether a text is a net or a solver; where as much speaks for both, one with layers is a net.
 
-    Neither is what has entries none of which a net or a solver has, and what another message fits better.
+    Neither is a text with fields of which a net and a solver have none, and one that another message fits better.
     """
-    counts = {name: 0 for name in dict.fromkeys(field.name for field in tree.fields)}
-    for field in tree.fields:
-        counts[field.name] += max(1, len(field.values))
+    weights = _weights(tree.fields)
     of = {kind: _known(kind) for kind in KINDS}
-    net, solver = (_weight(counts, of[kind] - of[rest]) for kind, rest in ((NET, SOLVER), (SOLVER, NET)))
-    kind = SOLVER if solver > net or (solver == net > 0 and not counts.keys() & set(_LAYERS)) else NET
-    if not counts:
+    net, solver = (_sum(weights, of[kind] - of[rest]) for kind, rest in ((NET, SOLVER), (SOLVER, NET)))
+    kind = SOLVER if solver > net or (solver == net > 0 and not weights.keys() & set(_LAYERS)) else NET
+    if not weights:
         return Verdict(kind)
-    resembles = _resembled(counts, _weight(counts, of[kind]))
-    if resembles:
-        return Verdict("", resembles, tuple(counts))
-    told = tuple(name for name in counts if name in of[kind])
-    return Verdict(kind, "", told) if told else Verdict("", "", tuple(counts))
+    if resembled := _resembled(weights, _sum(weights, of[kind])):
+        return Verdict("", resembled, tuple(weights))
+    told = tuple(name for name in weights if name in of[kind])
+    return Verdict(kind, "", told) if told else Verdict("", "", tuple(weights))
 
 
 def judge_text(text: str, file: str = "") -> str:
@@ -73,8 +74,7 @@ def judge_file(path: str | Path) -> str:
 
 def neither(verdict: Verdict, tree: Tree, expected: str = "a net or a solver") -> Problem:
     """The problem of a text that is neither: what it looks like, or which names are unknown."""
-    names = ", ".join(f"'{printable(name)}'" for name in verdict.names[:_SHOWN])
-    names += ", ..." if len(verdict.names) > _SHOWN else ""
+    names = listed(verdict.names)
     if verdict.resembles:
         found = f"this is neither a net nor a solver, it looks like a message {verdict.resembles} ({names})"
         return Problem(found, expected, _place(verdict.resembles), file=tree.source.file)
@@ -82,8 +82,22 @@ def neither(verdict: Verdict, tree: Tree, expected: str = "a net or a solver") -
     return Problem(found, expected, _hint(verdict.names), file=tree.source.file)
 
 
-def _weight(counts: dict[str, int], names: Collection[str]) -> int:
-    return sum(count for name, count in counts.items() if name in names)
+def listed(names: Sequence[str]) -> str:
+    """The first few names of fields, as they stand in a message."""
+    return ", ".join([*(f"'{printable(name)}'" for name in names[:_SHOWN]), *(["..."] if names[_SHOWN:] else [])])
+
+
+def _weights(fields: Sequence[Field]) -> dict[str, int]:
+    """How much each name says, in the order of the text."""
+    weights: dict[str, int] = {}
+    for field in fields:
+        blocks = sum(isinstance(value, Tree) for value in field.values)
+        weights[field.name] = max(1, weights.get(field.name, 0) + blocks)
+    return weights
+
+
+def _sum(weights: Mapping[str, int], names: Collection[str]) -> int:
+    return sum(weight for name, weight in weights.items() if name in names)
 
 
 @schema_cache
@@ -94,30 +108,28 @@ def _known(message: str) -> frozenset[str]:
 
 @schema_cache
 def _others() -> list[str]:
-    """All messages but nets and solvers, those of today first, then the smaller: what is special tells more."""
-    names = {name for dialect in DIALECTS for name in message_names(dialect)} - KINDS.keys()
-    return sorted(names, key=lambda name: (name in _OLD, len(_known(name)), name))
+    """All messages but nets and solvers: the likely ones, then the smaller first, since what is special tells more."""
+    names = {name for dialect in DIALECTS for name in message_names(dialect)} - {*KINDS, *_LIKELY}
+    return [*_LIKELY, *sorted(names, key=lambda name: (name in _OLD, len(_known(name)), name))]
 
 
-def _resembled(counts: dict[str, int], known: int) -> str:
-    """The message that has every name of a text, of which a net or a solver knows less than half; else ""."""
-    if 2 * known >= sum(counts.values()):
+def _resembled(weights: Mapping[str, int], known: int) -> str:
+    """The message that has every name of a text, of which no more than half is a net's or a solver's; else ""."""
+    if 2 * known > sum(weights.values()):
         return ""
-    return next((name for name in _others() if counts.keys() <= _known(name)), "")
+    return next((name for name in _others() if weights.keys() <= _known(name)), "")
 
 
 def _place(message: str) -> str:
     """Where such a message stands in a net or a solver."""
-    for owner, frame in ((NET, ""), (SOLVER, ""), ("LayerParameter", "a layer's ")):
-        for dialect in DIALECTS:
-            for spec in fields_of(owner, dialect).values():
-                if spec.message == message:
-                    what = frame or f"{KINDS[owner]} has it as "
-                    return f"{what}{spec.name} {{ ... }}"
-    return "check which file was given"
+    for owner, what in (*KINDS.items(), ("LayerParameter", "a layer")):
+        for spec in (spec for dialect in DIALECTS for spec in fields_of(owner, dialect).values()):
+            if spec.message == message:
+                return f"{what} has it as {spec.name} {{ ... }}"
+    return CHECK
 
 
-def _hint(names: Collection[str]) -> str:
-    """A known field with a name like one of these."""
-    hints = (closest(name, _known(NET) | _known(SOLVER)) for name in names)
-    return next((hint for hint in hints if hint.startswith("did you mean")), "check which file was given")
+def _hint(names: Sequence[str]) -> str:
+    """A known field with a name like the first of these, where all that are shown are nearly known."""
+    hints = [closest(name, _known(NET) | _known(SOLVER)) for name in names[:_SHOWN]]
+    return hints[0] if all(hint.startswith("did you mean") for hint in hints) else CHECK

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 
 from ..base.errors import ParseError, Problem
-from ..base.formats import CHECK, HEAD, refusal
+from ..base.formats import CHECK, HEAD, PLAIN, refusal
 
 _EXPECTED = "a prototxt (protobuf's text format)"
-_OWN = ("prototxt", "text", "blank")  # the parser says what is wrong in a text, and where
 _FIXES = {"solver state": CHECK, "blob": CHECK}
 
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
@@ -35,5 +34,6 @@ def check_is_prototxt(text: str, kind: str, file: str) -> None:
 
 
 def _refuse_other(head: bytes, file: str) -> None:
-    if other := refusal(head, _EXPECTED, file, own=_OWN, fixes=_FIXES):
+    # What is wrong in a text, and where, the parser says.
+    if other := refusal(head, _EXPECTED, file, own=PLAIN, fixes=_FIXES):
         raise ParseError(other)

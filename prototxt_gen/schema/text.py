@@ -10,6 +10,7 @@ from ..base.door import WAY_OUT
 from ..base.errors import ParseError, Problem, Problems, closest
 from ..base.files import read_bytes
 from .dialect import DEFAULT, detect, layer_types, other
+from .judge import KINDS, judge, judge_text, listed, neither
 from .messages import DIALECTS, message_class, message_names, schema_cache
 from .sniff import check_is_prototxt, decode
 from .syntax import Field, Scalar, Tree, parse_tree, printable
@@ -18,9 +19,6 @@ from .values import BadValue, FieldSpec, convert, fields_of, names_of
 _LAYERS = ("LayerParameter", "V1LayerParameter", "V0LayerParameter")
 
 _MOST_PROBLEMS = 100  # a file with more is of some other kind
-
-# The two kinds of prototxt that people have, for telling one from the other.
-_KINDS = {"NetParameter": "a net", "SolverParameter": "a solver"}
 
 
 @dataclass
@@ -54,7 +52,7 @@ def read_tolerantly(path: str | Path, message: str, dialect: str | None = None) 
     Raises ParseError only for a file that is not in the text format, or plainly of another kind.
     """
     text = decode(read_bytes(path, ParseError), str(path))
-    check_is_prototxt(text, _KINDS.get(message, f"a {message}"), str(path))
+    check_is_prototxt(text, KINDS.get(message, f"a {message}"), str(path))
     tree, reason = parse_tree(text, str(path)), "as given"
     if dialect is None:
         dialect, reason = detect(tree, message)
@@ -64,13 +62,20 @@ def read_tolerantly(path: str | Path, message: str, dialect: str | None = None) 
 
 def parse_prototxt(text: str, message: str = "NetParameter", dialect: str | None = None, file: str = "") -> Parsed:
     """The text of a prototxt, its dialect detected unless given; raises ParseError with all problems."""
-    check_is_prototxt(text, _KINDS.get(message, f"a {message}"), file)
+    check_is_prototxt(text, KINDS.get(message, f"a {message}"), file)
     tree = parse_tree(text, file)
     reason = "as given"
     if dialect is None:
         dialect, reason = detect(tree, message)
     built = build(tree, message, dialect)
     return Parsed(built, dialect, reason, file, layer_lines(tree))
+
+
+def read_any(path: str | Path, dialect: str | None = None) -> tuple[str, Parsed]:
+    """A net or a solver, and which of the two it is; raises ParseError with all problems."""
+    text = decode(read_bytes(path, ParseError), str(path))
+    kind = judge_text(text, str(path))
+    return kind, parse_prototxt(text, kind, dialect, str(path))
 
 
 def layer_lines(tree: Tree) -> list[int]:
@@ -100,16 +105,17 @@ def _build(tree: Tree, message: str, dialect: str) -> tuple[Any, Problems]:
 
 
 def _check_kind(tree: Tree, message: str, dialect: str, problems: Problems) -> None:
-    """Say so at once when a solver is given where a net is expected, or the reverse."""
-    (wrong,) = [kind for kind in _KINDS if kind != message] if message in _KINDS else [""]
-    if not wrong:
+    """Say so at once when a net is given where a solver is expected, or the reverse, or something that is neither."""
+    known = fields_of(message, dialect)
+    strange = list(dict.fromkeys(field.name for field in tree.fields if field.name not in known))
+    if message not in KINDS or not strange:
         return
-    names = {field.name for field in tree.fields}
-    strange = names - fields_of(message, dialect).keys()
-    if strange and len(names - fields_of(wrong, dialect).keys()) < len(strange):
-        examples = ", ".join(f"'{field.name}'" for field in tree.fields if field.name in strange)
-        problems.add(f"this is {_KINDS[wrong]} ({examples})", expected=_KINDS[message])
-        problems.raise_if_any()
+    verdict = judge(tree)
+    if verdict.kind and verdict.kind != message:
+        problems.add(f"this is {KINDS[verdict.kind]} ({listed(strange)})", expected=KINDS[message])
+    elif verdict.resembles:
+        problems.found.append(neither(verdict, tree, KINDS[message]))
+    problems.raise_if_any()
 
 
 class _Builder:

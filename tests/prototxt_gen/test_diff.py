@@ -12,8 +12,8 @@ from prototxt_gen.base.command import run
 from prototxt_gen.base.errors import ParseError
 from prototxt_gen.builder import NetBuilder
 from prototxt_gen.diff import compare, flatten
-from prototxt_gen.schema.judge import NET, SOLVER, read_any
-from prototxt_gen.schema.text import parse
+from prototxt_gen.schema.judge import NET, SOLVER
+from prototxt_gen.schema.text import parse, read_any
 
 FILES = GOLDEN / "files"
 STEP_4 = FILES / "paper/srn/resnet101_srn/coco"

@@ -120,6 +120,9 @@ def test_an_image_that_does_not_decode_is_named_with_its_line(images: Path):
     (images / "img2.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"img2.png.*empty \(0 bytes\)"):
         take(open_data(image_data("batch_size: 3"), root=images), 1)
+    (images / "img2.png").write_text("<!DOCTYPE html>")
+    with pytest.raises(DataError, match=r"img2.png.*does not decode \(15 bytes\): this is a web page \(HTML\)"):
+        take(open_data(image_data("batch_size: 3"), root=images), 1)
 
 
 def test_images_of_other_sizes_need_a_crop_or_single_batches(images: Path):
@@ -217,6 +220,15 @@ def test_databases_that_cannot_be_opened(images: Path):
     assert "copied completely" in message("junk")  # reading on would kill the process
     (images / "junk" / "data.mdb").write_bytes(b"")
     assert "damaged" in message("junk") or "cannot be opened" in message("junk")
+    for content, found in (
+        (b"\x89HDF\r\n\x1a\n" + bytes(9000), "this is an HDF5 file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "this is a Git LFS pointer, not the file it stands for"),
+        (b"\x8f\x8c\x8d\x1d\x1c\0\x01\x01\x1aleveldb.BytewiseComparator", "this is a file of a LevelDB"),
+    ):
+        (images / "junk" / "data.mdb").write_bytes(content)
+        assert f"data.mdb: layer 'd': {found}" in message("junk") and "expected an LMDB" in message("junk")
+        (images / "other").write_bytes(content)
+        assert f"other: layer 'd': {found}" in message("other")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

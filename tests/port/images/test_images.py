@@ -203,6 +203,10 @@ def test_jpegs_are_decoded_as_pillow_does(tmp_path, pixels):
     [
         (b"no image at all", "in no known image format"),
         (b"", "in no known image format"),
+        (b"\x93NUMPY" + bytes(99), r"in no known image format: this is an array of NumPy \(\.npy\); expected an image"),
+        (b"<html>not found", "in no known image format: this is a web page .* fetch the file itself"),
+        (b"\0\0\0\x18ftypheic" + bytes(12), "this is an image in HEIC or AVIF.* Save it as PNG or JPEG"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(99), "in no known image format; expected an image file$"),
         (None, "there is no such file"),
         ("truncated", "cannot be read: "),
         ("truncated jpeg", "truncated"),

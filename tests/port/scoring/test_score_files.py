@@ -183,7 +183,7 @@ def test_a_gpu_that_is_not_there_is_never_replaced(tmp_path, capsys):
 
 def test_foreign_onnx_files(tmp_path, capsys):
     path = tmp_path / "bad.onnx"
-    path.write_bytes(b"no model")
+    path.write_bytes(b"\1no model")
     with pytest.raises(ExportError, match=r"bad\.onnx: ONNX Runtime refuses the model"):
         OnnxEngine(path, "cpu")
     node = onnx.helper.make_node("Flatten", ["x"], ["y"])

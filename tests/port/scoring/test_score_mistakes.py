@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from foreign_files import made_files
 from onnx import TensorProto, numpy_helper
 from scoring_runs import BATCH, child, dying, ended, scenes, score, tiny_net, words
 
@@ -204,3 +205,30 @@ def test_weights_beside_the_model_are_part_of_it(tmp_path, capsys):
     capsys.readouterr()
     assert score_onnx(path, tmp_path / "broken.jpg") == 2
     assert "m.txt.part: ONNX model: was " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (
+            "caffemodel",
+            "this is a .caffemodel; expected an ONNX model. Score with --prototxt and --caffemodel, or",
+        ),
+        ("prototxt", "this is a text file (a prototxt?); expected an ONNX model. Score with --prototxt"),
+        ("solver state", "this is a solver state (.solverstate); expected an ONNX model"),
+        ("tflite", "this is a TensorFlow Lite model (.tflite); expected an ONNX model. Check which file was given"),
+        ("text", "this is a text file; expected an ONNX model"),
+        ("lfs", "expected an ONNX model. Run `git lfs pull`"),
+    ],
+)
+def test_a_file_of_another_kind_as_onnx(tmp_path, capsys, kind, message):
+    (tmp_path / "m.onnx").write_bytes(made_files(tmp_path)[kind][0])
+    assert score_onnx(tmp_path / "m.onnx") == 2
+    err = capsys.readouterr().err
+    assert f"error: {tmp_path / 'm.onnx'}: " in err and message in err and "refuses" not in err
+
+
+def test_a_damaged_onnx_model_is_one_all_the_same(tmp_path, capsys):
+    (tmp_path / "m.onnx").write_bytes(made_files(tmp_path)["onnx"][0][:-9])
+    assert score_onnx(tmp_path / "m.onnx") == 2
+    assert "m.onnx: ONNX Runtime refuses the model: " in capsys.readouterr().err
