@@ -61,7 +61,7 @@ _AP = (
     (
         TIES_TOGETHER,
         "the same, equal scores as one step; a class without a positive counts 0",
-        "scikit-learn's average_precision_score; torchmetrics' multilabel_average_precision",
+        "scikit-learn; torchmetrics",
     ),
     ("ap.coco_101", "interpolated precision at recall 0, 0.01, ... 1", "MS-COCO's detection metric"),
     ("ap.voc2007_11", "interpolated precision at recall 0, 0.1, ... 1", "VOC 2007"),
@@ -141,7 +141,7 @@ def _thresholds(confidence: Floats, positive: Bools) -> list[Definition]:
         Definition(
             "all.never_zero",
             f"P = 0 for a class never predicted; F1-C the mean over classes; {never}",
-            "scikit-learn's precision_recall_fscore_support, zero_division=0",
+            "scikit-learn, zero_division=0",
             _plain(*counts, never=0.0, harmonic=False),
         ),
         Definition(
@@ -182,7 +182,7 @@ def _per_image(predicted: Bools, positive: Bools) -> Definition:
         "R": _ratio(found, wanted, 0.0),
     }
     means = {f"{name} per image": float(value.mean()) for name, value in ratios.items()}
-    used_by = "scikit-learn's average='samples', zero_division=0; a port that sums along the other axis"
+    used_by = "scikit-learn's 'samples'; a port that sums along the other axis"
     return Definition("image.mean", "p > 0.5; per image, then the mean", used_by, means)
 
 
