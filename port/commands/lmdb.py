@@ -26,7 +26,7 @@ def add(verbs: Any) -> None:
         help="create or show a database",
         description="Databases as Caffe's Data layer reads them.",
     )
-    lmdb.set_defaults(run=run)
+    lmdb.set_defaults(run=run, quiet=True)
     actions = lmdb.add_subparsers(dest="action", required=True)
     create = actions.add_parser(
         "create",

@@ -26,7 +26,7 @@ def add(verbs: Any) -> None:
         description="Score images as the authors' test program does: one line per image, 6 decimals. A run that "
         "ended early, however it did, goes on where it was when the same command is given again.",
     )
-    score.set_defaults(run=run)
+    score.set_defaults(run=run, quiet=True)  # libraries have remarks on odd images; ours name the file
     net = score.add_argument_group("net")
     net.add_argument("--prototxt", type=Path, metavar="FILE")
     net.add_argument("--caffemodel", metavar="A,B", help="weights, binary or HDF5; later files over earlier")
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     """Score; exit status 0, or 128 plus the number of the signal that ended it."""
     from ..scoring import Options, score
 
-    taken = {name: value for name, value in vars(args).items() if name not in ("run", "layers")}
+    taken = {name: value for name, value in vars(args).items() if name not in ("run", "layers", "quiet")}
     signal = score(Options(**taken))
     return command.SIGNALLED + signal if signal else command.OK
 

@@ -7,10 +7,12 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from .door import open_files
 from .errors import CaffeError, CaffeWarning
+from .quiet import libraries_quiet
 
 OK, CHECK_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 SIGNALLED = 128  # plus the signal's number: 130 after Ctrl-C, 143 after SIGTERM, as shells have it
@@ -64,9 +66,10 @@ def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
 
 
 def dispatch(arguments: argparse.Namespace) -> int:
-    """Carry out a parsed command, its layers known before; returns its exit status."""
+    """Carry out a parsed command, its layers known before, libraries silent where it says so; the exit status."""
     open_files(getattr(arguments, "layers", ()))
-    return arguments.run(arguments)
+    with libraries_quiet() if getattr(arguments, "quiet", False) else nullcontext():
+        return arguments.run(arguments)
 
 
 def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:

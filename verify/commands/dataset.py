@@ -28,7 +28,7 @@ def add(verbs: Any) -> None:
         description="Write image lists and label files in the authors' form, check the numbers of images against the"
         " paper's and the release's, and compare with the authors' lists. Exit status 1 when something differs.",
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, quiet=True)
     parser.add_argument("dataset", choices=names())
     parser.add_argument("--root", required=True, type=Path, metavar="DIR", help="the data set as it was unpacked")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="where lists, crops, databases go")

@@ -40,7 +40,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("--failures-only", action="store_true", help="print failing blobs only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON as well")
     add_layers(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, quiet=True)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from prototxt_gen.base.command import CHECK_FAILED, OK, parser
 from prototxt_gen.base.door import add_layers, open_files
+from prototxt_gen.base.quiet import libraries_quiet
 
 from ..evaluation.bootstrap import Intervals
 from ..metrics import evaluate
@@ -54,10 +55,12 @@ def main(number: int, argv: Sequence[str] | None = None) -> int:
         return _example(table, options.image)
     table.row(ROW if options.row is None else options.row)
     if source == "released":
-        return released.run(table, options)
+        with libraries_quiet():
+            return released.run(table, options)
     check_outputs(options)
     wanted = extras.read_extras(options)
-    predictions = _predictions(table, source, options)
+    with libraries_quiet():
+        predictions = _predictions(table, source, options)
     found = extras.compute(wanted, table, predictions)
     comparison = compare(table, predictions, options.row, found.intervals)
     style = options.format or "text"
