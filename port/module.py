@@ -6,6 +6,7 @@ import copy
 import keyword
 import operator
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from torch import fx, nn
 from prototxt_gen.base.errors import NetError, Problem, Problems, closest
 
 from .graph.graph import Graph, Node, Value
+from .graph.memory import Sharing, Spoiled, find_sharing
+from .graph.weaving import Afterwards, Pass, Weaver, litter_key, names, remember
 from .layers import Layer, Misfit, show
 from .weights.fillers import fill
 from .weights.load import shared_slots
@@ -22,14 +25,15 @@ from .weights.load import shared_slots
 class LayerModule(nn.Module):
     """One Caffe layer: its blobs as parameters and buffers under their own names, its torch rule as forward."""
 
-    def __init__(self, node: Node):
+    def __init__(self, node: Node, forced: bool = False):
         super().__init__()
         self.layer: Layer = node.layer
         self.layer_name = node.name
         self.specs = node.specs
         self.checked = tuple(value.shape for value in node.bottoms)  # bottoms' shapes that are known to fit
+        self.empty = self._empty(value.shape for value in node.tops)
         self.state: dict[str, Any] = {}  # what a recurrent layer carries from one forward to the next
-        flags = list(node.message.propagate_down)
+        flags = [] if forced else list(node.message.propagate_down)  # force_backward overrules them
         self.detached = {i for i, flag in enumerate(flags) if not flag} | set(node.layer.no_gradient)
         for name, module in node.layer.modules().items():
             self.add_module(name, module)
@@ -56,7 +60,7 @@ class LayerModule(nn.Module):
         try:
             if shapes != self.checked:
                 self._check(shapes)
-            tops = self.layer.forward(self, *bottoms)
+            tops = self.layer.forward(self, *bottoms) if self.empty is None else self._of_nothing(bottoms)
         except Misfit as misfit:
             parts = dict(misfit.parts)
             parts["found"] += f" (bottoms: {', '.join(map(show, shapes))})"
@@ -65,15 +69,41 @@ class LayerModule(nn.Module):
 
     def _check(self, shapes: tuple[tuple[int, ...], ...]) -> None:
         """Raise Misfit for bottoms that Caffe's Reshape would refuse, or that need other parameters."""
-        self.layer.top_shapes(*shapes)
+        tops = self.layer.top_shapes(*shapes)
         for have, want in zip(self.specs, self.layer.blobs(*shapes), strict=True):
             if have.shape != want.shape:
                 raise Misfit(f"its {have.name} is {show(have.shape)}, these bottoms need {show(want.shape)}")
-        self.checked = shapes
+        self.checked, self.empty = shapes, self._empty(tops)
+
+    def _empty(self, tops: Iterable[tuple[int, ...] | None]) -> tuple[tuple[int, ...], ...] | None:
+        """The shapes of tops that hold no values at all; None where there is something to compute."""
+        shapes = tuple(tops)
+        known = shapes and not self.layer.selects and all(shape is not None and 0 in shape for shape in shapes)
+        return shapes if known else None  # type: ignore[return-value]
+
+    def _of_nothing(self, bottoms: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """Tops without values, through which bottoms and blobs get gradients of 0."""
+        sources = [t.reshape(-1)[:0].sum() for t in (*bottoms, *self.blobs)] or [torch.zeros(())]
+        return tuple(sources[0].new_zeros(shape) + torch.stack(sources).sum() for shape in self.empty or ())
 
     def extra_repr(self) -> str:
         sizes = ", ".join(f"{s.name} {show(s.shape)}" for s in self.specs)
         return f"{self.layer.type}: {sizes}" if sizes else self.layer.type
+
+
+class SharingModule(LayerModule):
+    """A layer in shared memory: its gradient is of what its blobs hold in the end, or its forward pass leaves some."""
+
+    def __init__(self, node: Node, forced: bool, spoiled: Spoiled | None):
+        super().__init__(node, forced)
+        self.afterwards, self.spoiled = spoiled is not None, names(spoiled)
+
+    def forward(self, memory: Pass, *bottoms: torch.Tensor) -> Any:  # type: ignore[override]
+        if self.layer.leaves_scratch:
+            remember(memory, litter_key(self.layer_name), self.layer.scratch(*bottoms))
+        if not (self.afterwards and torch.is_grad_enabled()):
+            return super().forward(*bottoms)
+        return Afterwards.apply(super().forward, self, memory, len(bottoms), *bottoms, *self.blobs)
 
 
 class CaffeNet(fx.GraphModule):
@@ -138,6 +168,17 @@ def identifier(name: str) -> str:
     return f"_{text}" if text[0].isdigit() or keyword.iskeyword(text) or text == "self" else text
 
 
+def placeholders(blobs: list[str]) -> dict[str, str]:
+    """An identifier for every input, each its own."""
+    names: dict[str, str] = {}
+    for blob in blobs:
+        name = identifier(blob)
+        while name in names.values():
+            name += "_"
+        names[blob] = name
+    return names
+
+
 def submodule_paths(names: list[str]) -> dict[str, str]:
     """A path for every layer: its own name, dots as torch's nesting, unless torch could not hold it."""
     reserved = {*dir(CaffeNet(nn.Module(), fx.Graph())), *CaffeNet.__annotations__, *keyword.kwlist}
@@ -173,25 +214,28 @@ def build_module(graph: Graph, arrays: dict[tuple[int, int], Any] | None = None,
     names = list(dict.fromkeys(node.name for node in nodes))
     paths = submodule_paths(names)
     root, fx_graph = _Root(), fx.Graph()
-    places: dict[str, fx.Node] = {}
-    inputs: dict[str, str] = {}
+    places: dict[str, fx.Node] = {}  # what readers take
+    sharing = find_sharing(graph) if graph.faithful_bugs else Sharing()
+    inputs = {blob: fx_graph.placeholder(name) for blob, name in placeholders([v.blob for v in graph.inputs]).items()}
+    weaver = Weaver(fx_graph, sharing)
     for value in graph.inputs:
-        places[value.name] = fx_graph.placeholder(identifier(value.blob))
-        _mark(places[value.name], value)
-        inputs[value.blob] = places[value.name].target  # type: ignore[assignment]
-    modules = _modules(graph, arrays or {}, seed)
+        _settle(weaver, value, inputs[value.blob], places)
+    modules = _modules(graph, arrays or {}, seed, sharing)
     for node in nodes:
         path = _place(root, paths[node.name], modules[id(node)])
         call = fx_graph.create_node(
             "call_module",
             path,
-            tuple(places[v.name] for v in node.bottoms),
+            (*weaver.arguments(node), *(places[v.name] for v in node.bottoms)),
             name=identifier(node.tops[0].name) if node.tops else None,
         )
-        _spread(fx_graph, node, call, places)
+        for i, value in enumerate(node.tops):
+            place = call if len(node.tops) == 1 else fx_graph.call_function(operator.getitem, (call, i))
+            _settle(weaver, value, place, places)
     fx_graph.output({v.blob: places[v.name] for v in graph.outputs})
     net = CaffeNet(root, fx_graph)
-    net.caffe, net.input_names, net.modules_by_layer = graph, inputs, paths
+    net.caffe, net.modules_by_layer = graph, paths
+    net.input_names = {blob: str(place.target) for blob, place in inputs.items()}
     return net.train() if graph.state.phase == "TRAIN" else net.eval()
 
 
@@ -210,29 +254,23 @@ def _place(root: nn.Module, path: str, module: nn.Module) -> str:
         path += "_"
 
 
-def _mark(node: fx.Node, value: Value) -> None:
-    node.meta["value"] = value.name
-    node.meta["blob"] = value.blob
+def _settle(weaver: Weaver, value: Value, place: fx.Node, places: dict[str, fx.Node]) -> None:
+    """Enter where a value stands, with what a shared memory does to it."""
+    marked, places[value.name] = weaver.made(value, place)
+    marked.meta["value"] = value.name
+    marked.meta["blob"] = value.blob
 
 
-def _spread(fx_graph: fx.Graph, node: Node, call: fx.Node, places: dict[str, fx.Node]) -> None:
-    """One fx node for each top of a layer."""
-    if len(node.tops) == 1:
-        places[node.tops[0].name] = call
-        _mark(call, node.tops[0])
-        return
-    for i, value in enumerate(node.tops):
-        places[value.name] = fx_graph.call_function(operator.getitem, (call, i))
-        _mark(places[value.name], value)
-
-
-def _modules(graph: Graph, arrays: dict[tuple[int, int], Any], seed: int) -> dict[int, LayerModule]:
+def _modules(graph: Graph, arrays: dict[tuple[int, int], Any], seed: int, sharing: Sharing) -> dict[int, LayerModule]:
     """The modules of all layers with their blobs; shared parameters are one storage."""
     modules: dict[int, LayerModule] = {}
     owners: dict[str, torch.Tensor] = {}
     with Problems(NetError, graph.file) as problems:
         for i, node in enumerate(graph.nodes):
-            module = modules[id(node)] = LayerModule(node)
+            forced, spoiled = graph.net.force_backward, sharing.spoiled.get(node)
+            plain = spoiled is None and node not in sharing.scratch
+            module = LayerModule(node, forced) if plain else SharingModule(node, forced, spoiled)
+            modules[id(node)] = module
             for j, spec in enumerate(node.specs):
                 entry = node.message.param[j] if j < len(node.message.param) else None
                 learns = _learns(graph, entry)
@@ -244,7 +282,7 @@ def _modules(graph: Graph, arrays: dict[tuple[int, int], Any], seed: int) -> dic
                         # a copy: the file is mapped read-only
                         tensor = torch.tensor(arrays[i, j], dtype=torch.float32).reshape(spec.shape)
                     else:
-                        tensor = torch.from_numpy(fill(spec.filler, spec.shape, graph.dialect, seed, node.name, j))
+                        tensor = torch.as_tensor(fill(spec.filler, spec.shape, graph.dialect, seed, node.name, j))
                 except Misfit as misfit:
                     problems.add(**misfit.parts, layer=node.name, line=node.line)
                     continue

@@ -14,6 +14,8 @@ from prototxt_gen.base.errors import NetError, Problems, closest
 from prototxt_gen.schema.text import Parsed
 
 from .graph.build import load_graph
+from .graph.notes import warn_of_sharing
+from .graph.sizes import parameter_bytes, pass_values, require_memory
 from .layers import show
 from .module import CaffeNet, build_module
 from .weights.load import LoadReport, load_arrays
@@ -38,7 +40,8 @@ def load_net(
     `caffemodel` is a path, a comma list or a sequence of paths (later ones over earlier ones); without it
     the net's fillers make the weights from `seed`. `strict` refuses a net layer that no file has. `dialect`
     None detects it; `input_shapes` gives the shapes of data layers' tops, or replaces those of inputs, by
-    blob; `faithful_bugs` computes the documented defects of Caffe (docs/layers.md). `net.caffe` is the graph
+    blob; `faithful_bugs` computes the documented defects of Caffe (docs/layers.md); without it a
+    SharedMemoryWarning names the layers where Caffe's memory made the difference. `net.caffe` is the graph
     (with the dialect and the reason), `net.report` says what was loaded.
     """
     graph = load_graph(
@@ -51,8 +54,10 @@ def load_net(
         input_shapes=input_shapes,
     )
     arrays, report = ({}, LoadReport()) if caffemodel is None else load_arrays(graph, caffemodel, strict)
+    require_memory(graph, parameter_bytes(graph, arrays), "the net's parameters")
     net = build_module(graph, arrays, seed)
     net.report = report
+    warn_of_sharing(graph)
     return net
 
 
@@ -113,9 +118,15 @@ def run_values(net: CaffeNet, inputs: Mapping[str, Any]) -> dict[str, torch.Tens
 
 def run_blobs(net: CaffeNet, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """One forward pass: every blob (of an in-place chain the last version) -> float32 array, Caffe's names."""
+    require_memory(net.caffe, 4 * pass_values(net.caffe, inputs), "the blobs of a pass")
     with torch.no_grad():
         values = run_values(net, inputs)
-    return {blob: values[v.name].numpy() for blob, v in net.caffe.blobs().items() if v.name in values}
+    return {blob: _array(values[v.name]) for blob, v in net.caffe.blobs().items() if v.name in values}
+
+
+def _array(value: torch.Tensor) -> np.ndarray:
+    """A value as an array, which is never the memory of a parameter."""
+    return value.detach().clone().numpy() if isinstance(value, torch.nn.Parameter) else value.numpy()
 
 
 def params(net: CaffeNet) -> dict[str, list[torch.Tensor]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..layers.base import as_shape, dialects
 from .graph import Graph, Node, Value
 from .memory import share_memory
 from .sharing import check_params
+from .sizes import require_parameters, require_sizes
 from .state import NetState, kept_layers, phase_name, rules_of
 
 
@@ -116,8 +117,11 @@ class _Builder:
             )
         for i, blob in enumerate(net.input):
             shape = self.given.get(blob, shapes[i] if i < len(shapes) else None)
+            if blob in net.input[:i]:
+                self.problems.add(f"the input '{blob}' stands there twice", fix="give one another name", field="input")
+                continue
             try:
-                _require_extents([shape or ()])
+                require_sizes([shape or ()], f"the input '{blob}' has the shape")
             except Misfit as misfit:
                 self.problems.add(**misfit.parts)
                 shape = None
@@ -236,7 +240,8 @@ class _Builder:
             return self._data_shapes(message, layer, place), []
         try:
             extents, specs = layer.top_shapes(*shapes), layer.blobs(*shapes)
-            _require_extents(extents)
+            require_sizes(extents)
+            require_parameters(specs)
             return extents, specs
         except Misfit as misfit:
             parts = dict(misfit.parts)
@@ -252,7 +257,7 @@ class _Builder:
             return given
         try:
             own = layer.top_shapes()
-            _require_extents(own)
+            require_sizes(own)
         except Misfit as misfit:
             read = self._read_shapes(message, layer)
             if read is None:
@@ -283,13 +288,6 @@ class _Builder:
                 while value.name in taken:
                     value.name += "'"
                 taken.add(value.name)
-
-
-def _require_extents(shapes: Iterable[Shape]) -> None:
-    """Raise Misfit for a negative extent (Blob::Reshape)."""
-    for shape in shapes:
-        if any(extent < 0 for extent in shape):
-            raise Misfit(f"the shape {show(shape)}", "extents of 0 or more", "shape")
 
 
 def _loss_weight(message: Any, layer: Layer, index: int) -> float:

@@ -19,6 +19,7 @@ class Value:
     name: str = ""  # unique; an input, or else the last version of a blob, bears the blob's own name
     consumers: int = 0
     loss_weight: float = 0.0
+    explicit_weight: bool = False  # the file gives it, so that Caffe puts a Split behind the blob
 
 
 @dataclass(eq=False)
@@ -44,6 +45,7 @@ class Graph:
     state: NetState
     file: str
     net: Any  # the upgraded, filtered NetParameter
+    faithful_bugs: bool = False  # compute what Caffe computed, where that is wrong
     inputs: list[Value] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     values: list[Value] = field(default_factory=list)

@@ -7,6 +7,7 @@ import torch
 
 from .base import Layer, Misfit, canonical_axis, register
 from .classification import last_axis, one_label_a_location
+from .values import check_places
 
 
 @register
@@ -34,7 +35,9 @@ class Accuracy(Layer):
         return ((), (x[axis],))[: self.at.tops]
 
     def reference(self, blobs, x, label):
-        rows, flat = last_axis(x, canonical_axis(self.axis, x.ndim)), label.reshape(-1).astype(int)
+        rows = last_axis(x, canonical_axis(self.axis, x.ndim))
+        check_places(label, rows.shape[1], "label", ignored=self.ignore_label)
+        flat = label.reshape(-1).astype(int)
         kept = flat == flat if self.ignore_label is None else flat != self.ignore_label
         rows, flat = rows[kept], flat[kept]
         score = rows[np.arange(len(flat)), flat][:, None]

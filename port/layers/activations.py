@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from .base import Layer, Misfit, register, values_of
+from .memory import Reads
 
 
 class ElementWise(Layer):
@@ -42,6 +45,12 @@ class ReLU(ElementWise):
         plain = type(self) is ReLU and not self.negative_slope
         return _Overwriting(**values_of(self)) if plain else None
 
+    def reads(self):
+        return Reads(signs=(0,))
+
+    def keeps(self):
+        return "signs" if self.negative_slope >= 0 else ""
+
 
 class _Overwriting(ReLU):
     """ReLU in its bottom's memory."""
@@ -70,6 +79,24 @@ class Sigmoid(ElementWise):
     def onnx(self, graph, x):
         return (graph.op("Sigmoid", x),)
 
+    def reads(self):
+        return Reads(tops=(0,))
+
+    def spoiled_gradient(self, grads, held):
+        (y,) = held.tops
+        return (grads[0] * y * (1 - y),)
+
+
+def _slope(x: Any, y: Any, power: float, scale: float, shift: float) -> Any:
+    """The derivative of y = (shift + scale * x)^power as power_layer computes it from x and y."""
+    if power == 1:
+        return scale
+    if power == 2:
+        return 2 * scale * (scale * x + shift)
+    if shift == 0:
+        return power * y / x  # 0 / 0 is NaN here as it is there
+    return power * scale * y / (scale * x + shift)
+
 
 class _Power(torch.autograd.Function):
     """Caffe's gradient of (shift + scale * x)^power, with the shortcuts of power_layer's Backward."""
@@ -90,15 +117,7 @@ class _Power(torch.autograd.Function):
         if power * scale == 0:
             return torch.zeros_like(grad), None, None, None, None
         x, y = ctx.saved_tensors
-        if power == 1:
-            slope = scale
-        elif power == 2:
-            slope = 2 * scale * (scale * x + shift)
-        elif shift == 0:
-            slope = power * y / x  # 0 / 0 is NaN here as it is there
-        else:
-            slope = power * scale * y / (scale * x + shift)
-        return grad * slope, None, None, None, None
+        return grad * _slope(x, y, power, scale, shift), None, None, None, None
 
 
 @register
@@ -141,6 +160,19 @@ class Power(ElementWise):
             return (graph.op("Mul", x, x),)
         return (x if self.power == 1 else graph.op("Pow", x, graph.constant(self.power)),)
 
+    def reads(self):
+        if self.power * self.scale == 0 or self.power == 1:
+            return Reads()
+        return Reads((0,)) if self.power == 2 else Reads((0,), tops=(0,))
+
+    def mixes_gradients(self):
+        return self.power * self.scale != 0  # it writes the slope first, where in place the gradient stands
+
+    def spoiled_gradient(self, grads, held):
+        slope = _slope(held.bottoms[0], held.tops[0], self.power, self.scale, self.shift)
+        factor = torch.ones_like(grads[0]) * slope if self.at.in_place else grads[0]
+        return (factor * slope,)
+
 
 @register
 class Dropout(ElementWise):
@@ -173,3 +205,6 @@ class Dropout(ElementWise):
         if self.train:
             raise Misfit("Dropout in TRAIN phase", "TEST phase: ONNX draws no mask", "phase", "load with phase='TEST'")
         return (x,)
+
+    def keeps(self):
+        return "chain" if self.train else "all"

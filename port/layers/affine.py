@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .base import BlobSpec, Layer, Misfit, canonical_axis, register, show
+from .memory import Reads
 
 
 class _Spanning(Layer):
@@ -94,6 +95,9 @@ class Scale(_Spanning):
             return (y,)
         wide = self.expanded(graph.shape(x), *map(graph.shape, operand))
         return (graph.op("Add", y, graph.blob(graph.blob_count() - 1, wide)),)
+
+    def reads(self):
+        return Reads(tuple(range(int(self.at.in_place), self.at.bottoms)))  # in place it keeps a copy of bottom 0
 
 
 @register

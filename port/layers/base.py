@@ -28,6 +28,8 @@ import numpy as np
 from prototxt_gen.schema import DIALECTS, descriptor, is_repeated
 from prototxt_gen.schema.dialect import LAYER_TYPES, add_layer_type
 
+from .memory import MemoryTraits
+
 if TYPE_CHECKING:
     import torch
 
@@ -98,7 +100,7 @@ class OnnxWriter(Protocol):
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 @dataclass(frozen=True, kw_only=True)
-class Layer:
+class Layer(MemoryTraits):
     """Base of all layer types; see the module's text for the rules. Every subclass becomes a dataclass."""
 
     type: ClassVar[str] = ""
@@ -146,6 +148,10 @@ class Layer:
 
     def multiply_adds(self, bottoms: list[Shape], tops: list[Shape]) -> int:
         """Multiply-adds of one forward pass (0 for layers without weights, as is customary)."""
+        return 0
+
+    def buffers(self, *bottoms: Shape) -> int:
+        """Values that a pass holds at one time besides bottoms and tops, at most: padded or unfolded copies."""
         return 0
 
     def window(self, bottom: Shape) -> tuple[int, int] | None:

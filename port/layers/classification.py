@@ -10,8 +10,10 @@ import numpy as np
 import torch
 
 from .base import FLT_MIN, Misfit, canonical_axis, per_item, register, show
-from .losses import Loss, NormalizedLoss
+from .losses import Loss, NormalizedLoss, over_items
+from .memory import Reads
 from .softmax import softmax
+from .values import check_places
 
 LOG_THRESHOLD = 1e-20  # Caffe's kLOG_THRESHOLD
 
@@ -26,7 +28,7 @@ def one_label_a_location(x, label, axis: int) -> None:
 def last_axis(x: Any, axis: int) -> Any:
     """An array or tensor as locations x classes, `axis` being the classes."""
     moved = np.moveaxis(x, axis, -1) if isinstance(x, np.ndarray) else x.movedim(axis, -1)
-    return moved.reshape(-1, x.shape[axis])
+    return moved.reshape(prod(moved.shape[:-1]), x.shape[axis])
 
 
 class _ClassLoss(torch.autograd.Function):
@@ -150,6 +152,7 @@ class SoftmaxWithLoss(_SoftmaxLoss):
 
     def reference(self, blobs, x, label):
         axis = self.class_axis(x.shape, label.shape)
+        check_places(label, x.shape[axis], "label", ignored=self.ignore_label)
         p, flat = softmax(x, axis), label.reshape(-1).astype(int)
         kept = self.kept(flat)
         picked = last_axis(p, axis)[np.arange(len(flat)), np.where(kept, flat, 0)]
@@ -160,6 +163,7 @@ class SoftmaxWithLoss(_SoftmaxLoss):
 
     def forward(self, module, x, label):
         axis = self.class_axis(tuple(x.shape), tuple(label.shape))
+        check_places(label, x.shape[axis], "label", ignored=self.ignore_label)
         flat = label.detach().reshape(-1).long()
         rows = last_axis(x, axis)
         target = torch.zeros_like(rows).scatter_(1, torch.where(self.kept(flat), flat, 0)[:, None], 1.0)
@@ -243,10 +247,11 @@ class InfogainLoss(_SoftmaxLoss):
 
     def reference(self, blobs, x, label, *matrix):
         axis, h = self.parts(x, matrix)
+        check_places(label, len(h), "label", ignored=None if self.ignores_nothing else self.ignore_label)
         flat = label.reshape(-1).astype(int)
         if axis is None:
             p = np.maximum(per_item(x), LOG_THRESHOLD)
-            return (np.asarray(-(h[flat] * np.log(p)).sum() / len(x)),)
+            return (over_items(-(h[flat] * np.log(p)).sum(), len(x)),)
         p, kept = softmax(x, axis), self.kept(flat)
         rows = np.log(np.maximum(last_axis(p, axis), LOG_THRESHOLD))
         total = -(h[np.where(kept, flat, 0)] * rows * kept[:, None]).sum()
@@ -255,6 +260,7 @@ class InfogainLoss(_SoftmaxLoss):
 
     def forward(self, module, x, label, *matrix):
         axis, h = self.parts(x, [m.detach() for m in matrix])
+        check_places(label, len(h), "label", ignored=None if self.ignores_nothing else self.ignore_label)
         h = torch.as_tensor(h).to(x)
         flat = label.detach().reshape(-1).long()
         if axis is None:
@@ -277,6 +283,9 @@ class InfogainLoss(_SoftmaxLoss):
             return (graph.op("Neg", graph.op("Div", graph.reduce("ReduceSum", terms), graph.count(x, 1))),)
         return (self.onnx_loss(graph, terms, kept, x, axis), p)[: self.at.tops]
 
+    def reads(self):
+        return Reads(tuple(range(0 if self.at.dialect == "srn" else 1, self.at.bottoms)))
+
 
 @register
 class MultinomialLogisticLoss(Loss):
@@ -290,10 +299,12 @@ class MultinomialLogisticLoss(Loss):
         return shapes
 
     def reference(self, blobs, x, label):
+        check_places(label, prod(x.shape[1:]), "label")
         p = per_item(x)[np.arange(len(x)), label.reshape(-1).astype(int)]
-        return (np.asarray(-np.log(np.maximum(p, LOG_THRESHOLD)).mean()),)
+        return (over_items(-np.log(np.maximum(p, LOG_THRESHOLD)).sum(), len(x)),)
 
     def forward(self, module, x, label):
+        check_places(label, prod(x.shape[1:]), "label")
         rows = per_item(x)
         target = torch.zeros_like(rows).scatter_(1, label.detach().reshape(-1, 1).long(), 1.0)
         return (_ProbabilityLoss.apply(rows, target) / len(x),)
@@ -303,3 +314,6 @@ class MultinomialLogisticLoss(Loss):
         p = graph.op("GatherElements", graph.op("Flatten", x, axis=1), column, axis=1)
         logs = graph.op("Log", graph.op("Max", p, graph.constant(LOG_THRESHOLD)))
         return (graph.op("Neg", graph.reduce("ReduceMean", logs)),)
+
+    def reads(self):
+        return Reads((0, 1))

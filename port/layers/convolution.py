@@ -9,7 +9,8 @@ import numpy as np
 import torch.nn.functional as F
 
 from .base import BlobSpec, Layer, Misfit, canonical_axis, register, same_shape
-from .spatial import conv_extent, end_pad, offsets, padded, per_axis, require, window
+from .memory import Reads
+from .spatial import conv_extent, end_pad, offsets, padded, per_axis, require, require_reach, telling, window
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -55,6 +56,7 @@ class Convolving(Layer):
         require("kernel_size", kernel, 1)
         require("stride", stride, 1)
         require("dilation", dilation, 1)
+        require("pad", pad, 0)
         return kernel, stride, pad, dilation
 
     def checked(self, bottoms):
@@ -72,7 +74,9 @@ class Convolving(Layer):
                 "a group that divides both",
                 "group",
             )
-        return axis, self.sizes(len(bottoms[0]) - axis - 1)
+        sizes = self.sizes(len(bottoms[0]) - axis - 1)
+        require_reach(bottoms[0][axis + 1 :], sizes[0], sizes[2], sizes[3])
+        return axis, sizes
 
     def with_bias(self, weight: tuple[int, ...]) -> list[BlobSpec]:
         specs = [BlobSpec("weight", weight, self.weight_filler)]
@@ -86,9 +90,31 @@ class Convolving(Layer):
         tops = []
         for x in bottoms:
             axis, sizes = self.checked([tuple(x.shape)])
+            if not prod(x.shape):
+                tops.append(self.of_nothing(x, weight, bias, axis))
+                continue
             y = apply(x.reshape(-1, *x.shape[axis:]), weight, bias, *sizes)
             tops.append(y.reshape(*x.shape[:axis], *y.shape[1:]))
         return tuple(tops)
+
+    def of_nothing(self, x, weight, bias, axis: int):
+        """The top of a bottom without values: the bias alone; every gradient but the bias's is 0."""
+        top = self.top_shapes(tuple(x.shape))[0]
+        y = np.zeros(top) if isinstance(x, np.ndarray) else x.new_zeros(top)
+        y = y + x.sum() + weight.reshape(-1)[:0].sum()
+        return y if bias is None else y + bias.reshape(-1, *[1] * (len(top) - axis - 1))
+
+    def buffers(self, *bottoms):
+        """A padded copy, and the unfolded windows of one item."""
+        axis, (kernel, stride, pad, dilation) = self.checked(bottoms[:1])
+        out = self.top_shapes(*bottoms)[0][axis + 1 :]
+        if isinstance(self, Deconvolution):
+            unfolded, wide = bottoms[0][axis + 1 :], [n + 2 * p for n, p in zip(out, pad, strict=True)]
+        else:
+            unfolded, reach = out, map(end_pad, bottoms[0][axis + 1 :], out, kernel, stride, pad, dilation)
+            wide = [n + p + max(p, e) for n, p, e in zip(bottoms[0][axis + 1 :], pad, reach, strict=True)]
+        cells = max(bottoms[0][axis], self.num_output or 0)
+        return prod(bottoms[0][:axis]) * cells * prod(wide) + cells * prod(kernel) * prod(unfolded)
 
     def onnx_each(self, graph, op, bottoms, pads_of):
         """One ONNX node per bottom, between reshapes where the channel axis is not 1 or there is no spatial axis."""
@@ -102,6 +128,9 @@ class Convolving(Layer):
                 spatial, kernel, stride, pad, dilation = (1,), (1,), (1,), (0,), (1,)
             weight = graph.blob(0, None if len(shape) > axis + 1 else (*graph.blob_shape(0), 1))
             inner = x if plain else graph.reshape(x, (-1, shape[axis], *spatial))
+            pads = pads_of(spatial, kernel, stride, pad, dilation)
+            steps = spatial if op == "ConvTranspose" else tuple(map(conv_extent, spatial, kernel, stride, pad, dilation))
+            stride, dilation = telling(steps, kernel, stride, dilation)
             y = graph.op(
                 op,
                 inner,
@@ -111,7 +140,7 @@ class Convolving(Layer):
                 strides=stride,
                 dilations=dilation,
                 group=self.group,
-                **pads_of(spatial, kernel, stride, pad, dilation),
+                **pads,
             )
             tops.append(y if plain else graph.like_top(y, len(tops)))
         return tuple(tops)
@@ -123,6 +152,9 @@ class Convolving(Layer):
 
     def spares_top(self):
         return True
+
+    def reads(self):
+        return Reads(tuple(range(self.at.bottoms)))
 
 
 @register
@@ -176,6 +208,7 @@ class Convolution(Convolving):
                 # Caffe's truncating division lets a kernel reach past the padding; torch would refuse
                 x = F.pad(x, [n for p, e in zip(pad[::-1], ends[::-1], strict=True) for n in (p, e)])
                 pad = (0,) * axes
+            stride, dilation = telling(out, kernel, stride, dilation)
             return _CONV[axes](x, weight, bias, stride, pad, dilation, self.group)
 
         return self.each(apply, module.blobs, bottoms)
@@ -251,6 +284,7 @@ class Deconvolution(Convolving):
                 return apply(x[..., None], weight[..., None], bias, (1,), (1,), (0,), (1,))[..., 0]
             if axes not in _CONV_TRANSPOSE:
                 raise Misfit(f"{axes} spatial axes", "at most 3 in PyTorch and ONNX", "bottom")
+            stride, dilation = telling(tuple(x.shape[2:]), kernel, stride, dilation)
             return _CONV_TRANSPOSE[axes](x, weight, bias, stride, pad, 0, self.group, dilation)
 
         return self.each(apply, module.blobs, bottoms)

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 
 from .base import Misfit, per_item, register, show
-from .losses import Loss
+from .losses import Loss, over_items
+from .memory import Reads
+from .values import check_finite, check_places
 
 
 @register
@@ -24,7 +26,7 @@ class EuclideanLoss(Loss):
         return super().top_shapes(a, b)
 
     def reference(self, blobs, a, b):
-        return (np.asarray(((a - b.reshape(a.shape)) ** 2).sum() / (2 * a.shape[0])),)
+        return (over_items(((a - b.reshape(a.shape)) ** 2).sum(), 2 * a.shape[0]),)
 
     def forward(self, module, a, b):
         return ((a - b.reshape(a.shape)).square().sum() / (2 * a.shape[0]),)
@@ -33,6 +35,9 @@ class EuclideanLoss(Loss):
         square = graph.reduce("ReduceSumSquare", graph.op("Sub", a, graph.like(b, a)))
         return (graph.op("Div", square, graph.op("Mul", graph.count(a, 1), graph.constant(2.0))),)
 
+    def reads(self):
+        return Reads()
+
 
 @register
 class HingeLoss(Loss):
@@ -40,6 +45,7 @@ class HingeLoss(Loss):
 
     type = "HingeLoss"
     param = ("hinge_loss_param",)
+    leaves_scratch = True
 
     norm: str = "L1"
 
@@ -49,13 +55,15 @@ class HingeLoss(Loss):
         return shapes
 
     def reference(self, blobs, x, label):
+        check_places(label, prod(x.shape[1:]), "label")
         rows = per_item(x)
         sign = np.ones(rows.shape)
         sign[np.arange(len(x)), label.reshape(-1).astype(int)] = -1
         margin = np.maximum(0, 1 + sign * rows)
-        return (np.asarray((margin if self.norm == "L1" else margin**2).sum() / len(x)),)
+        return (over_items((margin if self.norm == "L1" else margin**2).sum(), len(x)),)
 
     def forward(self, module, x, label):
+        check_places(label, prod(x.shape[1:]), "label")
         rows = per_item(x)
         sign = torch.ones_like(rows).scatter_(1, label.detach().reshape(-1, 1).long(), -1.0)
         margin = torch.relu(1 + sign * rows)
@@ -69,6 +77,11 @@ class HingeLoss(Loss):
         margin = graph.op("Relu", graph.op("Add", graph.op("Mul", sign, rows), graph.constant(1.0)))
         total = graph.reduce("ReduceSum" if self.norm == "L1" else "ReduceSumSquare", margin)
         return (graph.op("Div", total, graph.count(x, 1)),)
+
+    def scratch(self, x, label):
+        rows = per_item(x.detach())
+        sign = torch.ones_like(rows).scatter_(1, label.detach().reshape(-1, 1).long(), -1.0)
+        return torch.relu(1 + sign * rows).reshape(x.shape)
 
 
 class _Contrastive(torch.autograd.Function):
@@ -113,16 +126,19 @@ class ContrastiveLoss(Loss):
         return shapes
 
     def reference(self, blobs, a, b, similar):
+        check_finite(similar, "label", 2)
         square = ((per_item(a) - per_item(b)) ** 2).sum(1)
         far = (
             np.maximum(self.margin - square, 0)
             if self.legacy_version
             else np.maximum(self.margin - square**0.5, 0) ** 2
         )
-        return (np.asarray(np.where(similar.reshape(-1) != 0, square, far).sum() / (2 * len(a))),)
+        same = np.trunc(similar.reshape(-1)) != 0  # Caffe cuts to an integer
+        return (over_items(np.where(same, square, far).sum(), 2 * len(a)),)
 
     def forward(self, module, a, b, similar):
-        same = similar.detach().reshape(-1) != 0
+        check_finite(similar, "label", 2)
+        same = similar.detach().reshape(-1).trunc() != 0
         return (_Contrastive.apply(per_item(a), per_item(b), same, self.margin, self.legacy_version),)
 
     def onnx(self, graph, a, b, similar):
@@ -131,9 +147,13 @@ class ContrastiveLoss(Loss):
         reached = square if self.legacy_version else graph.op("Sqrt", square)
         far = graph.op("Relu", graph.op("Sub", graph.constant(self.margin), reached))
         far = far if self.legacy_version else graph.op("Mul", far, far)
-        other = graph.op("Equal", graph.reshape(similar, (-1,)), graph.constant(0.0))
+        whole = graph.op("Cast", graph.reshape(similar, (-1,)), to=7)
+        other = graph.op("Equal", whole, graph.constant(0, np.int64))
         total = graph.reduce("ReduceSum", graph.op("Where", other, far, square))
         return (graph.op("Div", total, graph.op("Mul", graph.count(a, 1), graph.constant(2.0))),)
+
+    def reads(self):
+        return Reads((2,))
 
 
 class _SmoothL1(torch.autograd.Function):
@@ -171,7 +191,7 @@ class SmoothL1Loss(Loss):
 
     def reference(self, blobs, a, b, *weight):
         u = (weight[0] if weight else 1.0) * (a - b)
-        return (np.asarray(np.where(np.abs(u) < 1, 0.5 * u * u, np.abs(u) - 0.5).sum() / a.shape[0]),)
+        return (over_items(np.where(np.abs(u) < 1, 0.5 * u * u, np.abs(u) - 0.5).sum(), a.shape[0]),)
 
     def forward(self, module, a, b, *weight):
         return (_SmoothL1.apply(a, b, weight[0].detach() if weight else a.new_ones(())),)
@@ -183,3 +203,6 @@ class SmoothL1Loss(Loss):
         near = graph.op("Less", size, graph.constant(1.0))
         terms = graph.op("Where", near, square, graph.op("Sub", size, graph.constant(0.5)))
         return (graph.op("Div", graph.reduce("ReduceSum", terms), graph.count(a, 1)),)
+
+    def reads(self):
+        return Reads()

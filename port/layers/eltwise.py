@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from .base import Layer, Misfit, register, same_shape
+from .memory import Reads
 
 
 class _QuotientProduct(torch.autograd.Function):
@@ -85,3 +86,13 @@ class Eltwise(Layer):
 
     def sums_bottoms(self):
         return self.operation == "SUM" and not self.coeff
+
+    def reads(self):
+        if self.operation != "PROD":
+            return Reads()
+        return Reads(tuple(range(self.at.bottoms)), tops=() if self.stable_prod_grad else (0,))
+
+    def spoiled_gradient(self, grads, held):
+        if self.stable_prod_grad:
+            return None
+        return tuple(grads[0] * (held.tops[0] / x) for x in held.bottoms)

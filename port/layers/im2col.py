@@ -10,7 +10,8 @@ import torch.nn.functional as F
 
 from .base import Misfit, register
 from .convolution import Convolving
-from .spatial import conv_extent, end_pad, offsets, padded, window
+from .memory import Reads
+from .spatial import conv_extent, end_pad, offsets, padded, require_reach, window
 
 
 @register
@@ -24,6 +25,7 @@ class Im2col(Convolving):
         """Channel axis, sizes and window counts for a bottom's shape."""
         axis = self.channel_axis(x)
         sizes = self.sizes(len(x) - axis - 1)
+        require_reach(x[axis + 1 :], sizes[0], sizes[2], sizes[3])
         out = tuple(map(conv_extent, x[axis + 1 :], *sizes))
         if any(o < 1 for o in out):
             raise Misfit(f"an input of {'x'.join(map(str, x[axis + 1 :]))}, smaller than the window", "", "kernel_size")
@@ -40,6 +42,13 @@ class Im2col(Convolving):
 
     def blobs(self, *bottoms):
         return []
+
+    def buffers(self, *bottoms):
+        """A padded copy, and the parts that are joined."""
+        axis, (kernel, stride, pad, dilation), out = self.columns(bottoms[0])
+        reach = map(end_pad, bottoms[0][axis + 1 :], out, kernel, stride, pad, dilation)
+        wide = [n + p + e for n, p, e in zip(bottoms[0][axis + 1 :], pad, reach, strict=True)]
+        return prod(bottoms[0][: axis + 1]) * (prod(wide) + prod(kernel) * prod(out))
 
     def reference(self, blobs, *bottoms):
         tops = []
@@ -82,3 +91,6 @@ class Im2col(Convolving):
     def multiply_adds(self, bottoms, tops):
         """Nothing is multiplied."""
         return 0
+
+    def reads(self):
+        return Reads()

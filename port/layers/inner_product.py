@@ -8,6 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 
 from .base import BlobSpec, Layer, Misfit, canonical_axis, register
+from .memory import Reads
 
 
 @register
@@ -69,3 +70,6 @@ class InnerProduct(Layer):
 
     def spares_top(self):
         return True
+
+    def reads(self):
+        return Reads((0,))

@@ -7,6 +7,13 @@ import torch
 import torch.nn.functional as F
 
 from .base import Layer, Misfit, at_least, float32, per_item, register
+from .memory import Reads
+
+
+def _across(x: torch.Tensor, n: int) -> torch.Tensor:
+    """Sum over the neighbouring channels, over n."""
+    wide = x.reshape(x.shape[0], 1, x.shape[1], -1)
+    return F.avg_pool2d(wide, (n, 1), 1, (n // 2, 0)).reshape(x.shape)
 
 
 @register
@@ -71,6 +78,20 @@ class LRN(Layer):
         mean = graph.op("AveragePool", square, kernel_shape=(n, n))
         base = graph.op("Add", graph.op("Mul", mean, graph.constant(alpha)), graph.constant(1.0))
         return (graph.op("Mul", x, graph.op("Pow", base, graph.constant(-self.beta))),)
+
+    def reads(self):
+        return Reads((0,), tops=() if self.within else (0,))
+
+    def spoiled_gradient(self, grads, held):
+        (g,), (x,), (seen,) = grads, held.bottoms, held.seen_bottoms
+        n, alpha = self.reach(tuple(x.shape))
+        if self.within:
+            base = 1 + alpha * F.avg_pool2d(seen * seen, n, 1, n // 2, count_include_pad=True)
+            inner = g * x * base ** (-self.beta - 1)
+            return (g * base**-self.beta - 2 * alpha * self.beta * x * F.avg_pool2d(inner, n, 1, n // 2),)
+        base = self.k + alpha * _across(seen * seen, n)
+        ratio = g * held.tops[0] / base
+        return (g * base**-self.beta - 2 * alpha * self.beta * x * _across(ratio, n),)
 
 
 class _MeanVariance(torch.autograd.Function):
@@ -157,6 +178,16 @@ class MVN(Layer):
         deviation = graph.op("Sqrt", graph.reduce("ReduceMean", graph.op("Mul", y, y), axes, keep=True))
         return (graph.op("Div", y, graph.op("Add", deviation, graph.constant(self.eps))),)
 
+    def reads(self):
+        return Reads(tops=(0,) if self.normalize_variance else ())
+
+    def spoiled_gradient(self, grads, held):
+        x, axes = held.seen_bottoms[0], self.axes(4)
+        wide, g, y = (t.reshape(*x.shape, *[1] * (4 - x.dim())) for t in (x, grads[0], held.tops[0]))
+        scale = (wide - wide.mean(axes, keepdim=True)).square().mean(axes, keepdim=True).sqrt() + self.eps
+        inner = g - g.mean(axes, keepdim=True) - y * (g * y).mean(axes, keepdim=True)
+        return ((inner / scale).reshape(x.shape),)
+
 
 @register
 class Normalize(Layer):
@@ -185,3 +216,11 @@ class Normalize(Layer):
         axes = tuple(range(1, len(graph.shape(x))))
         norm = graph.op("Sqrt", graph.reduce("ReduceSum", graph.op("Mul", x, x), axes, keep=True))
         return (graph.op("Div", x, norm),)
+
+    def reads(self):
+        return Reads((0,), tops=(0,))
+
+    def spoiled_gradient(self, grads, held):
+        x, g, y = (t.reshape(t.shape[0], -1) for t in (held.bottoms[0], grads[0], held.tops[0]))
+        inner = g - y * (y * g).sum(1, keepdim=True)
+        return ((inner / x.square().sum(1, keepdim=True).sqrt()).reshape(held.bottoms[0].shape),)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from .base import Layer, Misfit, at_least, register, show
+from .memory import Reads
+
+
+def over_items(total: Any, count: int) -> np.ndarray:
+    """A total over a number of items; NaN, as Caffe gives it, where there are none."""
+    return np.asarray(total / count if count else np.nan)
 
 
 class Loss(Layer):
@@ -29,6 +35,9 @@ class Loss(Layer):
         """Raise Misfit unless there are as many labels as items."""
         if prod(label) != x[0]:
             raise Misfit(f"{show(label)} labels for {show(x)}", f"{x[0]}, one an item", "bottom")
+
+    def reads(self):
+        return Reads((1,))  # the labels; of the scores most keep what they need
 
 
 class NormalizedLoss(Loss):
@@ -83,6 +92,8 @@ class SigmoidCrossEntropyLoss(NormalizedLoss):
         return None if self.at.dialect == "srn" else self.ignore_label
 
     def _divide(self, total, count: int, valid, batch: int, maximum):
+        if self.at.dialect == "srn" and not isinstance(total, torch.Tensor):
+            return over_items(total, batch)
         if self.at.dialect == "srn":
             return total / batch
         return total / self.divisor(count, maximum(valid), batch)

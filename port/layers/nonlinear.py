@@ -1,8 +1,7 @@
-"""The rarer element-wise layers: TanH, AbsVal, BNLL, ELU, PReLU, Exp, Log, Threshold, Swish, Clip."""
+"""The rarer element-wise layers: TanH, AbsVal, BNLL, ELU, PReLU, Threshold, Swish, Clip."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 
 from .activations import ElementWise
 from .base import BlobSpec, Misfit, register
+from .memory import Reads
 
 
 @register
@@ -33,6 +33,15 @@ class TanH(ElementWise):
     def onnx(self, graph, x):
         return (graph.op("Tanh", x),)
 
+    def reads(self):
+        return Reads(tops=(0,))
+
+    def keeps(self):
+        return "signs"
+
+    def spoiled_gradient(self, grads, held):
+        return (grads[0] * (1 - held.tops[0].square()),)
+
 
 @register
 class AbsVal(ElementWise):
@@ -52,6 +61,9 @@ class AbsVal(ElementWise):
     def onnx(self, graph, x):
         return (graph.op("Abs", x),)
 
+    def reads(self):
+        return Reads((0,))
+
 
 @register
 class BNLL(ElementWise):
@@ -69,6 +81,9 @@ class BNLL(ElementWise):
 
     def onnx(self, graph, x):
         return (graph.op("Softplus", x),)
+
+    def reads(self):
+        return Reads((0,))
 
 
 @register
@@ -90,6 +105,15 @@ class ELU(ElementWise):
 
     def onnx(self, graph, x):
         return (graph.op("Elu", x, alpha=self.alpha),)
+
+    def reads(self):
+        return Reads(signs=(0,), tops=(0,))
+
+    def keeps(self):
+        return "signs" if self.alpha >= 0 else ""
+
+    def spoiled_gradient(self, grads, held):
+        return (grads[0] * torch.where(held.bottoms[0] > 0, 1.0, held.tops[0] + self.alpha),)
 
 
 @register
@@ -123,90 +147,8 @@ class PReLU(ElementWise):
         rank = len(graph.shape(x))
         return (graph.op("PRelu", x, graph.blob(0, (1,) * rank if self.channel_shared else (-1, *[1] * (rank - 2)))),)
 
-
-def log_of_base(base: float) -> float:
-    """The natural logarithm of a base, -1 meaning e; raises Misfit for another base that is not positive."""
-    if base != -1 and base <= 0:
-        raise Misfit(f"base {base:g}", "-1 (for e) or a number above 0", "base")
-    return 1.0 if base == -1 else math.log(base)
-
-
-@register
-class Exp(ElementWise):
-    """base^(shift + scale * x); semantics 1.13 (exp_layer).
-
-    The fork multiplies by (-1)^shift instead of e^shift where the base is e; `faithful_bugs` does the same,
-    with 0 where that is no real number.
-    """
-
-    type = "Exp"
-    family = "activation"
-    hangs = True
-    param = ("exp_param",)
-
-    base: float = -1.0
-    scale: float = 1.0
-    shift: float = 0.0
-
-    def top_shapes(self, x):
-        log_of_base(self.base)
-        return (x,)
-
-    @property
-    def factors(self) -> tuple[float, float]:
-        """Inner and outer factor: y = outer * exp(inner * x)."""
-        inner = log_of_base(self.base) * self.scale
-        if self.at.faithful_bugs and self.at.dialect == "srn" and self.base == -1 and self.shift != 0:
-            return inner, (-1.0) ** int(self.shift) if self.shift == int(self.shift) else 0.0
-        with np.errstate(over="ignore"):  # as in C: infinite
-            return inner, float(np.exp(log_of_base(self.base) * self.shift))
-
-    def reference(self, blobs, x):
-        inner, outer = self.factors
-        return (outer * np.exp(inner * x),)
-
-    def forward(self, module, x):
-        inner, outer = self.factors
-        y = torch.exp(x if inner == 1 else x * inner)
-        return (y if outer == 1 else y * outer,)
-
-    def onnx(self, graph, x):
-        inner, outer = self.factors
-        y = graph.op("Exp", x if inner == 1 else graph.op("Mul", x, graph.constant(inner)))
-        return (y if outer == 1 else graph.op("Mul", y, graph.constant(outer)),)
-
-
-@register
-class Log(ElementWise):
-    """Logarithm of shift + scale * x to a base; semantics 1.13 (log_layer)."""
-
-    type = "Log"
-    family = "activation"
-    hangs = True
-    param = ("log_param",)
-
-    base: float = -1.0
-    scale: float = 1.0
-    shift: float = 0.0
-
-    def top_shapes(self, x):
-        if log_of_base(self.base) == 0:
-            raise Misfit("base 1", "-1 (for e) or a positive number other than 1", "base")
-        return (x,)
-
-    def reference(self, blobs, x):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return (np.log(self.shift + self.scale * x) / log_of_base(self.base),)
-
-    def forward(self, module, x):
-        y = torch.log(x * self.scale + self.shift)
-        return (y if self.base == -1 else y / log_of_base(self.base),)
-
-    def onnx(self, graph, x):
-        x = x if self.scale == 1 else graph.op("Mul", x, graph.constant(self.scale))
-        x = x if self.shift == 0 else graph.op("Add", x, graph.constant(self.shift))
-        y = graph.op("Log", x)
-        return (y if self.base == -1 else graph.op("Div", y, graph.constant(log_of_base(self.base))),)
+    def reads(self):
+        return Reads(() if self.at.in_place else (0,))  # in place it keeps a copy
 
 
 @register
@@ -252,6 +194,16 @@ class Swish(ElementWise):
         inner = x if self.beta == 1 else graph.op("Mul", x, graph.constant(self.beta))
         return (graph.op("Mul", x, graph.op("Sigmoid", inner)),)
 
+    def reads(self):
+        return Reads(tops=(0,))
+
+    def keeps(self):
+        return "signs"
+
+    def spoiled_gradient(self, grads, held):
+        y, gate = held.tops[0], torch.sigmoid(held.seen_bottoms[0] * self.beta)
+        return (grads[0] * (self.beta * y + gate * (1 - self.beta * y)),)
+
 
 @register
 class Clip(ElementWise):
@@ -278,3 +230,9 @@ class Clip(ElementWise):
 
     def onnx(self, graph, x):
         return (graph.op("Clip", x, graph.constant(self.min), graph.constant(self.max)),)
+
+    def reads(self):
+        return Reads((0,))
+
+    def keeps(self):
+        return "signs" if (self.min or 0) <= 0 < (self.max or 0) else ""

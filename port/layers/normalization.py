@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .affine import Scale
-from .base import BlobSpec, Layer, Misfit, float32, register, values_of
+from .base import BlobSpec, Layer, Misfit, float32, register, show, values_of
 
 
 def _per_channel(values: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -21,6 +21,12 @@ def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     axes = (0, *range(2, x.ndim))
     mean = x.mean(axes)
     return mean, ((x - _per_channel(mean, x)) ** 2).mean(axes)
+
+
+def _statistics_of_nothing(x, stored: bool) -> None:
+    """Raise Misfit for channels without values whose mean would be 0 / 0 in Caffe, and stay in the statistics."""
+    if not stored and x[1] and not prod(x):
+        raise Misfit(f"an input of {show(x)}: channels without a value", "a value or more for the statistics", "bottom")
 
 
 def _normalised(x, weight, bias, eps: float):
@@ -64,6 +70,7 @@ class BatchNorm(Layer):
     def top_shapes(self, x):
         if len(x) < 2:
             raise Misfit(f"an input with {len(x)} axes", "2 or more: channels are axis 1", "bottom")
+        _statistics_of_nothing(x, self.stored)
         return (x,)
 
     def blobs(self, x):
@@ -185,6 +192,7 @@ class BN(Layer):
     def top_shapes(self, x):
         if not 2 <= len(x) <= 4:
             raise Misfit(f"an input with {len(x)} axes", "2 to 4: the fork's BN knows N, C, H, W only", "bottom")
+        _statistics_of_nothing(x, self.stored)
         return (x,)
 
     def blobs(self, x):

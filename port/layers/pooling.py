@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from .base import FLT_MAX, FLT_MIN, Layer, Misfit, register
-from .spatial import end_pad, offsets, padded, per_axis, require, window
+from .spatial import end_pad, offsets, padded, per_axis, require, require_reach, window
 
 
 def pool_extent(length: int, kernel: int, stride: int, pad: int, clip: bool, floor: bool) -> int:
@@ -66,6 +66,8 @@ class Pooling(Layer):
             kernel = per_axis("kernel_size", self.kernel_size, *sides, 2, None)
         require("kernel_size", kernel, 1)
         require("stride", stride, 1)
+        require("pad", pad, 0)
+        require_reach(x[2:], kernel, pad, (1, 1))
         if any(p >= k for p, k in zip(pad, kernel, strict=True)):
             raise Misfit(
                 f"pad {pad[0]}, {pad[1]} with kernel {kernel[0]}, {kernel[1]}",
@@ -82,7 +84,16 @@ class Pooling(Layer):
             raise Misfit(f"an input of {x[2]}x{x[3]}, smaller than the window", "a larger input", "kernel_size")
         # a window that starts beyond the map is empty wherever it starts: no need to pad as far as that
         stride = tuple(min(s, n + p + 1) for s, n, p in zip(stride, x[2:], pad, strict=True))
+        # nor does a window end anywhere that is farther than the padding
+        kernel = tuple(min(k, max(n + 2 * p, 1)) for k, n, p in zip(kernel, x[2:], pad, strict=True))
         return kernel, stride, pad, out
+
+    def buffers(self, x):
+        """A padded copy; of a random choice all windows."""
+        kernel, _, pad, out = self.windows(x)
+        wide = [n + p + e for n, p, e in zip(x[2:], pad, self.ends(x), strict=True)]
+        seen = prod(kernel) * prod(out) if self.pool == "STOCHASTIC" else 0
+        return prod(x[:2]) * (2 * prod(wide) + 2 * seen)
 
     def top_shapes(self, x):
         *_, out = self.windows(x)

@@ -19,7 +19,8 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 class Recurrent(Layer):
     """What LSTM and RNN share; semantics 1.22 (recurrent_layer).
 
-    Without `expose_hidden` the last state of one torch forward starts the next, detached, as in Caffe; the
+    With `expose_hidden` Caffe lets no gradient through the first and the last states; `faithful_bugs` does the same.
+    Without it the last state of one torch forward starts the next, detached, as in Caffe; the
     reference and ONNX start from zero. An ONNX file has the number of steps of the net file.
     """
 
@@ -70,10 +71,10 @@ class Recurrent(Layer):
     def gates(self, ops, blobs, x, static, has_static: bool):
         """Everything that does not depend on the state, T x N x gates, and the blobs that are left."""
         weight, bias, *others = blobs
-        flat = x.reshape(x.shape[0], x.shape[1], -1)
+        flat = x.reshape(x.shape[0], x.shape[1], prod(x.shape[2:]))
         total = flat @ weight.T + bias
         if has_static:
-            total = total + static.reshape(static.shape[0], -1) @ others[0].T
+            total = total + static.reshape(static.shape[0], prod(static.shape[1:])) @ others[0].T
             others = others[1:]
         return total, others
 
@@ -103,7 +104,10 @@ class Recurrent(Layer):
         if not self.expose_hidden and kept is not None and kept[0].shape == zero.shape:
             states = kept
         ops = {"stack": torch.stack, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
+        cut = self.expose_hidden and self.at.faithful_bugs
+        states = [s.detach() for s in states] if cut else states
         output, states = self.unroll(ops, module.blobs, x, cont, static, states)
+        states = [s.detach() for s in states] if cut else states
         module.state["hidden"] = [s.detach() for s in states]  # gradients never cross calls
         return (output, *(s[None] for s in states))[: self.at.tops]
 
@@ -137,6 +141,9 @@ class Recurrent(Layer):
         """Weights times steps and sequences."""
         weights = [spec.shape for spec in self.blobs(*bottoms) if len(spec.shape) == 2]
         return sum(map(prod, weights)) * bottoms[0][0] * bottoms[0][1]
+
+    def binds_gradient(self):
+        return True
 
 
 @register

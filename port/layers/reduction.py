@@ -7,6 +7,7 @@ from math import prod
 import numpy as np
 
 from .base import Layer, Misfit, canonical_axis, register
+from .memory import Reads
 
 
 @register
@@ -40,7 +41,9 @@ class Reduction(Layer):
         rows = self._rows(x)
         rows = {"ASUM": np.abs, "SUMSQ": np.square}.get(self.operation, np.asarray)(rows)
         y = rows.sum(-1) * self.coeff
-        return (y / rows.shape[-1] if self.operation == "MEAN" else y,)
+        if self.operation == "MEAN":
+            y = y / rows.shape[-1] if rows.shape[-1] else y * np.nan  # of nothing: 0 / 0, as in Caffe
+        return (y,)
 
     def forward(self, module, x):
         rows = self._rows(x)
@@ -61,3 +64,6 @@ class Reduction(Layer):
     def multiply_adds(self, bottoms, tops):
         """Adding is free, as is customary."""
         return 0 * prod(tops[0])
+
+    def reads(self):
+        return Reads((0,) if self.operation in ("ASUM", "SUMSQ") else ())

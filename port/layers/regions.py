@@ -10,6 +10,7 @@ import torch
 
 from .base import Layer, Misfit, canonical_axis, per_item, register, show
 from .pooling import Pooling
+from .values import check_places
 
 
 def round_away(x: Any) -> int:
@@ -55,6 +56,7 @@ class ROIPooling(Layer):
         ]
 
     def reference(self, blobs, x, rois):
+        check_places(rois.reshape(-1, 5)[:, 0], len(x), "region's item")
         y = np.zeros((rois.shape[0], x.shape[1], self.pooled_h, self.pooled_w))
         for n, roi in enumerate(rois.reshape(-1, 5)):
             item, bins = self.bins(roi, *x.shape[2:])
@@ -64,6 +66,7 @@ class ROIPooling(Layer):
         return (y,)
 
     def forward(self, module, x, rois):
+        check_places(rois.reshape(-1, 5)[:, 0], len(x), "region's item")
         tops = []
         for roi in rois.detach().reshape(-1, 5).cpu().numpy():
             item, bins = self.bins(roi, *x.shape[2:])

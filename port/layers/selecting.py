@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from .base import BlobSpec, Layer, Misfit, as_shape, at_least, canonical_axis, per_item, register, show
+from .values import check_places
 
 
 @register
@@ -146,9 +147,11 @@ class BatchReindex(Layer):
         return ((*index, *x[1:]),)
 
     def reference(self, blobs, x, index):
+        check_places(index, len(x), "index", whole=True)
         return (x[index.astype(int)],)
 
     def forward(self, module, x, index):
+        check_places(index, len(x), "index", whole=True)
         return (x.index_select(0, index.detach().long()),)
 
     def onnx(self, graph, x, index):
@@ -180,10 +183,12 @@ class Embed(Layer):
         return [weight, BlobSpec("bias", (self.num_output or 0,), self.bias_filler)][: 1 + self.bias_term]
 
     def reference(self, blobs, x):
+        check_places(x, len(blobs[0]), "index", bottom=0)
         rows = blobs[0][x.astype(int)]
         return (rows + blobs[1] if self.bias_term else rows,)
 
     def forward(self, module, x):
+        check_places(x, len(module.blobs[0]), "index", bottom=0)
         rows = F.embedding(x.detach().long(), module.blobs[0])
         return (rows + module.blobs[1] if self.bias_term else rows,)
 

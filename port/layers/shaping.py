@@ -57,6 +57,15 @@ class Reshape(Layer):
     def onnx(self, graph, x):
         return (graph.like_top(x, 0),)
 
+    def keeps(self):
+        return "all"
+
+    def shares(self, top):
+        return 0
+
+    def binds_gradient(self):
+        return True
+
 
 @register
 class Flatten(Layer):
@@ -66,6 +75,7 @@ class Flatten(Layer):
     family = "reshaping"
     param = ("flatten_param",)
     never_in_place = ("bvlc",)
+    rebinds_gradient = True
 
     axis: int = 1
     end_axis: int = -1
@@ -84,6 +94,12 @@ class Flatten(Layer):
 
     def onnx(self, graph, x):
         return (graph.like_top(x, 0),)
+
+    def keeps(self):
+        return "all"
+
+    def shares(self, top):
+        return 0
 
 
 class _Joining(Layer):
@@ -159,6 +175,12 @@ class Concat(_Joining):
     def spares_top(self):
         return True
 
+    def shares(self, top):
+        return 0 if self.at.bottoms == 1 else None
+
+    def binds_gradient(self):
+        return self.at.bottoms == 1
+
 
 @register
 class Slice(_Joining):
@@ -211,6 +233,12 @@ class Slice(_Joining):
             return graph.op("Split", x, axis=axis, outputs=len(sizes), **count)
         return graph.op("Split", x, graph.constant(sizes, np.int64), axis=axis, outputs=len(sizes))
 
+    def shares(self, top):
+        return 0 if self.at.tops == 1 else None
+
+    def binds_gradient(self):
+        return self.at.tops == 1
+
 
 @register
 class Split(Layer):
@@ -232,3 +260,6 @@ class Split(Layer):
 
     def onnx(self, graph, x):
         return (x,) * self.at.tops
+
+    def shares(self, top):
+        return 0

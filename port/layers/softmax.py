@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from .base import Layer, canonical_axis, register
+from .memory import Reads
 
 
 def softmax(x: np.ndarray, axis: int) -> np.ndarray:
@@ -37,3 +38,10 @@ class Softmax(Layer):
 
     def onnx(self, graph, x):
         return (graph.op("Softmax", x, axis=self.axis),)
+
+    def reads(self):
+        return Reads(tops=(0,))
+
+    def spoiled_gradient(self, grads, held):
+        (y,) = held.tops
+        return ((grads[0] - (grads[0] * y).sum(self.axis, keepdim=True)) * y,)

@@ -10,6 +10,8 @@ import numpy as np
 
 from .base import Misfit
 
+INT_MAX = 2**31 - 1
+
 
 def _many(value: Any) -> tuple[int, ...]:
     """A field as a tuple, whether its dialect has it once (fork) or repeated (BVLC)."""
@@ -48,9 +50,32 @@ def per_axis(
 
 
 def require(name: str, values: tuple[int, ...], least: int) -> None:
-    """Raise Misfit for a value below `least`."""
+    """Raise Misfit for a value below `least`, or one that Caffe's int does not hold."""
     if any(v < least for v in values):
         raise Misfit(f"{name} {', '.join(map(str, values))}", f"{least} or more", name)
+    if any(v > INT_MAX for v in values):
+        raise Misfit(f"{name} {', '.join(map(str, values))}", f"{INT_MAX} at most", name)
+
+
+def require_reach(
+    lengths: tuple[int, ...], kernel: tuple[int, ...], pad: tuple[int, ...], dilation: tuple[int, ...]
+) -> None:
+    """Raise Misfit where a padded input, or a dilated kernel, has more cells along an axis than Caffe's int holds."""
+    for n, k, p, d in zip(lengths, kernel, pad, dilation, strict=True):
+        if n + 2 * p > INT_MAX:
+            raise Misfit(f"pad {p}, which makes an extent of {n + 2 * p}", f"{INT_MAX} at most", "pad")
+        if d * (k - 1) >= INT_MAX:
+            raise Misfit(f"dilation {d} of a kernel of {k}: {d * (k - 1) + 1} cells", f"{INT_MAX} at most", "dilation")
+
+
+def telling(
+    steps: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Stride and dilation where they matter, else 1: a single step has no stride, a kernel of 1 no dilation."""
+    return (
+        tuple(1 if n <= 1 else s for n, s in zip(steps, stride, strict=True)),
+        tuple(1 if k == 1 else d for k, d in zip(kernel, dilation, strict=True)),
+    )
 
 
 def trunc_div(a: int, b: int) -> int:

@@ -22,7 +22,7 @@ class Passes:
     def __init__(self, net: CaffeNet):
         self.net = net
         self.weighted = [v for node in net.caffe.nodes for v in node.tops if v.loss_weight]
-        self.overwriting = overwriting_layers(net)
+        self.overwriting = [] if net.caffe.faithful_bugs else overwriting_layers(net)  # backward may read them later
         self.call: Call = self._call
 
     def __call__(self, batch: Batch) -> tuple[torch.Tensor, Outputs]:

@@ -229,16 +229,24 @@ class Solver:
         self.moving = self._find_moving()
 
 
-def load_solver(solver_prototxt: str | Path, net: CaffeNet | None = None, *, dialect: str | None = None) -> Solver:
+def load_solver(
+    solver_prototxt: str | Path,
+    net: CaffeNet | None = None,
+    *,
+    dialect: str | None = None,
+    faithful_bugs: bool = False,
+) -> Solver:
     """A solver from Caffe's solver file; with `net` it trains that net, else the one the file names.
 
     Raises ParseError, UsageError or NetError with all problems. The net file is looked up from the current
     folder, as Caffe does, then beside the solver file. The dialect is declared, or the net's, or detected in
-    either file.
+    either file. `faithful_bugs` trains as Caffe did where that is wrong (docs/layers.md).
     """
     if net is None:
         found = read_solver(solver_prototxt, dialect)
-        return Solver(found.param, found.dialect, found.train.load(), found.file)
+        return Solver(found.param, found.dialect, found.train.load(faithful_bugs=faithful_bugs), found.file)
+    if faithful_bugs and not net.caffe.faithful_bugs:
+        raise UsageError("faithful_bugs with a net that was loaded without it; give it to load_net")
     parsed = read_prototxt(solver_prototxt, "SolverParameter", dialect=net.caffe.dialect)
     param, _ = upgrade_solver(parsed.message, parsed.dialect, parsed.file)
     return Solver(param, parsed.dialect, net, parsed.file)

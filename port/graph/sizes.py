@@ -1,0 +1,84 @@
+"""How large a net's blobs are: what Caffe's integers hold, and what this machine's memory does."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from fractions import Fraction
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from prototxt_gen.base.errors import NetError, Problem
+from prototxt_gen.base.machine import free_memory
+
+from ..layers import BlobSpec, Misfit, Shape, show
+from .graph import Graph
+
+MOST = 2**31 - 1  # INT_MAX: what Caffe counts the values of a blob with
+_NEVER_MORE = 64 * 2**20  # bytes that every machine has; below them nobody asks the system
+_DRAWING = 28  # bytes a value while a filler draws: three arrays in double precision, one in single
+
+
+def require_sizes(shapes: Iterable[Shape], what: str = "the shape") -> None:
+    """Raise Misfit for what Blob::Reshape refuses: a negative extent, or more values than INT_MAX."""
+    for shape in shapes:
+        if any(extent < 0 for extent in shape):
+            raise Misfit(f"{what} {show(shape)}", "extents of 0 or more", "shape")
+        count = 1
+        for extent in shape:
+            if extent > MOST:
+                raise Misfit(f"{what} {show(shape)} with the extent {extent}", f"{MOST} at most, in Caffe", "shape")
+            count *= extent
+            if count > MOST:
+                raise Misfit(f"{what} {show(shape)}, {prod(shape)} values", f"{MOST} at most, in Caffe", "shape")
+
+
+def require_parameters(specs: Iterable[BlobSpec]) -> None:
+    """The same for the parameters of a layer."""
+    for spec in specs:
+        require_sizes([spec.shape], f"its {spec.name}:")
+
+
+def parameter_bytes(graph: Graph, loaded: Collection[tuple[int, int]] = ()) -> int:
+    """What the net's parameters take while they are made; `loaded` (layer, blob) are not drawn."""
+    counts = {(i, j): prod(spec.shape) for i, node in enumerate(graph.nodes) for j, spec in enumerate(node.specs)}
+    return 4 * sum(counts.values()) + _DRAWING * max((n for slot, n in counts.items() if slot not in loaded), default=0)
+
+
+def pass_values(graph: Graph, inputs: Mapping[str, Any]) -> int:
+    """Values of all blobs in one pass over these inputs, and of what the hungriest layer needs besides."""
+    buffers = 3 * max((prod(v.shape or ()) for v in graph.values), default=0)  # a layer's own work
+    for node in graph.nodes:
+        if node.layer.kind != "data" and all(v.shape is not None for v in node.bottoms):
+            buffers = max(buffers, node.layer.buffers(*(v.shape or () for v in node.bottoms)))
+    total = buffers + sum(prod(v.shape or ()) for v in graph.values)
+    grown = Fraction(1)  # by how much an input is larger than the file says
+    for value in graph.inputs:
+        declared, given = prod(value.shape or ()), inputs.get(value.blob)
+        if declared and given is not None:
+            grown = max(grown, Fraction(given.numel() if hasattr(given, "numel") else np.size(given), declared))
+    return int(total * grown)
+
+
+def require_memory(graph: Graph, needed: int, what: str) -> None:
+    """Raise NetError where memory does not hold so many bytes."""
+    if needed <= _NEVER_MORE:
+        return
+    free = free_memory()
+    if free is not None and needed > free:
+        found = f"{what} would need about {_gib(needed)} of memory, and {_gib(free)} are free"
+        raise NetError(Problem(found, fix="use a smaller batch, or smaller blobs", file=graph.file, layer=_largest(graph)))
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 // 10 else f"{count / 2**20:.0f} MiB"
+
+
+def _largest(graph: Graph) -> str:
+    """The layer with the largest blob, its parameters counted with it."""
+    sizes = {
+        node.name: max((prod(s) for s in (*(v.shape or () for v in node.tops), *(p.shape for p in node.specs))), default=0)
+        for node in graph.nodes
+    }
+    return max(sizes, key=lambda name: sizes[name], default="")
