@@ -6,7 +6,7 @@ import copy
 import keyword
 import operator
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -139,6 +139,20 @@ class CaffeNet(fx.GraphModule):
         other._tie()
         return other
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle, torch.save and spawned processes: the graph and its modules, of which the same net is made again.
+
+        Raises NetError for a net whose fx graph was edited, which would not be the same.
+        """
+        called = [node.target for node in self.graph.nodes if node.op == "call_module"]
+        modules = [self.get_submodule(str(target)) for target in called]
+        parts = (self.caffe, modules, self.training, self.__dict__.get("report"))
+        if len(modules) != len(_computing(self.caffe)) or _restored(*parts).code != self.code:
+            found = "the net's fx graph was edited, which pickle cannot keep"
+            fix = "pickle the net as it was loaded, and edit it afterwards; or keep its state_dict"
+            raise NetError(Problem(found, fix=fix, file=self.caffe.file))
+        return _restored, parts
+
     def _apply(self, fn: Any, recurse: bool = True) -> CaffeNet:
         super()._apply(fn, recurse)  # to(), double(), cuda(): blob by blob, so that each gets memory of its own
         self._tie()
@@ -160,6 +174,16 @@ class CaffeNet(fx.GraphModule):
     def layer(self, name: str) -> LayerModule:
         """The submodule of a layer, by the layer's exact name."""
         return self.get_submodule(self.modules_by_layer[name])  # type: ignore[return-value]
+
+
+def _restored(graph: Graph, modules: list[LayerModule], training: bool, report: Any) -> CaffeNet:
+    """A net out of what `CaffeNet.__reduce__` keeps of it."""
+    by_node = dict(zip(map(id, _computing(graph)), modules, strict=True))
+    net = _assembled(graph, _sharing(graph), by_node)
+    if report is not None:
+        net.report = report
+    net.training = training  # its layers have kept their own
+    return net
 
 
 def identifier(name: str) -> str:
@@ -210,17 +234,29 @@ class _Root(nn.Module):
 
 def build_module(graph: Graph, arrays: dict[tuple[int, int], Any] | None = None, seed: int = 0) -> CaffeNet:
     """The GraphModule of a graph; `arrays[node index, blob index]` are loaded blobs, fillers make the others."""
-    nodes = [node for node in graph.nodes if node.layer.kind != "data"]
+    sharing = _sharing(graph)
+    return _assembled(graph, sharing, _modules(graph, arrays or {}, seed, sharing))
+
+
+def _sharing(graph: Graph) -> Sharing:
+    return find_sharing(graph) if graph.faithful_bugs else Sharing()
+
+
+def _computing(graph: Graph) -> list[Node]:
+    return [node for node in graph.nodes if node.layer.kind != "data"]
+
+
+def _assembled(graph: Graph, sharing: Sharing, modules: Mapping[int, LayerModule]) -> CaffeNet:
+    """The net of a graph whose layers have their modules, by the id of their nodes."""
+    nodes = _computing(graph)
     names = list(dict.fromkeys(node.name for node in nodes))
     paths = submodule_paths(names)
     root, fx_graph = _Root(), fx.Graph()
     places: dict[str, fx.Node] = {}  # what readers take
-    sharing = find_sharing(graph) if graph.faithful_bugs else Sharing()
     inputs = {blob: fx_graph.placeholder(name) for blob, name in placeholders([v.blob for v in graph.inputs]).items()}
     weaver = Weaver(fx_graph, sharing)
     for value in graph.inputs:
         _settle(weaver, value, inputs[value.blob], places)
-    modules = _modules(graph, arrays or {}, seed, sharing)
     for node in nodes:
         path = _place(root, paths[node.name], modules[id(node)])
         call = fx_graph.create_node(

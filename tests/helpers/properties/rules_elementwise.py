@@ -181,6 +181,8 @@ def along(at, axis: int, shape) -> tuple[int, ...]:
 @rule("Scale")
 def scale(s: Setting, *bottoms):
     axis, shape = spanned(s, "scale_param", bottoms)
+    if s.given("scale_param").get("bias_term", False):
+        axis_of(s.given("scale_param").get("axis", 1), bottoms[0].ndim)  # of the Bias layer inside
     x, top = bottoms[0], np.zeros(bottoms[0].shape)
     factor = bottoms[1] if len(bottoms) == 2 else s.blob(*shape)
     term = s.blob(*shape) if s.given("scale_param").get("bias_term", False) else np.zeros(shape)
