@@ -18,6 +18,7 @@ OK, CHECK_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 SIGNALLED = 128  # plus the signal's number: 130 after Ctrl-C, 143 after SIGTERM, as shells have it
 
 EXAMPLES = "examples:"
+MOST = 50  # problems that are printed; what is wrong in a hundred places is wrong in one way
 
 
 class HelpFormatter(argparse.HelpFormatter):
@@ -101,8 +102,10 @@ def _run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None
         return status
     except CaffeError as error:
         sys.stdout.flush()
-        for problem in error.problems:
+        for problem in error.problems[:MOST]:
             print(f"error: {problem}", file=sys.stderr)
+        if more := len(error.problems) - MOST if len(error.problems) > MOST else 0:
+            print(f"error: and {more:,} more problems", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -306,3 +306,16 @@ def test_a_reader_that_goes_away_is_no_error():
     command = f"{shlex.quote(sys.executable)} -m prototxt_gen list | true"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and not done.stderr
+
+
+CUT = [(50, 50, "49"), (51, 51, "and 1 more problems"), (1234, 51, "and 1,184 more")]
+
+
+@pytest.mark.parametrize(("count", "lines", "last"), CUT)
+def test_long_lists_are_cut_and_counted(capsys, count, lines, last):
+    def main(argv):
+        raise NetError([Problem(str(i)) for i in range(count)])
+
+    assert run(main, []) == BAD_INPUT
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == lines and last in said[-1]
