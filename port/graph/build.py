@@ -109,6 +109,8 @@ class _Builder:
         net = self.graph.net
         dims = [tuple(net.input_dim[i : i + 4]) for i in range(0, len(net.input_dim), 4)]
         shapes = [as_shape(s) for s in net.input_shape] or dims
+        if net.input_shape and net.input_dim and self.graph.dialect == "srn":  # bvlc upgrades, and lets shapes win
+            self.problems.add("both input_shape and input_dim", expected="one of the two", field="input_dim")
         if len(shapes) != len(net.input):
             self.problems.add(
                 f"{len(net.input)} inputs and {len(shapes)} shapes",

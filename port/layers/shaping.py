@@ -35,8 +35,8 @@ class Reshape(Layer):
             raise Misfit(f"dimensions {dims}", "numbers of 0 or more, at most one of them -1", "shape")
         for i, dim in enumerate(dims):
             if dim == 0:
-                if start + i >= end:
-                    raise Misfit(f"dim 0 copies axis {start + i}, which is not among those replaced", field="shape")
+                if start + i >= len(x):
+                    raise Misfit(f"dim 0 copies axis {start + i} of {show(x)}", "an axis that exists", "shape")
                 dims[i] = x[start + i]
         if -1 in dims:
             known = prod(x[:start]) * prod(x[end:]) * prod(d for d in dims if d != -1)

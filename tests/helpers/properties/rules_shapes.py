@@ -86,7 +86,7 @@ def reshape(s: Setting, x):
     check(all(d >= -1 for d in dims) and dims.count(-1) <= 1)
     for i, d in enumerate(dims):
         if d == 0:
-            check(start + i < end)
+            check(start + i < x.ndim)
             dims[i] = x.shape[start + i]
     if -1 in dims:
         known = count(x.shape[:start]) * count(x.shape[end:]) * count(d for d in dims if d != -1)

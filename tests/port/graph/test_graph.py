@@ -525,3 +525,18 @@ def test_a_bottom_that_the_state_leaves_out_names_its_layer(problems):
     assert first.fix == 'its rules: include { phase: TEST stage: "on-test" }'
     assert "layer 'e' would make it" in second.found and second.fix == "its rules: exclude { phase: TEST }"
     assert third.fix == "did you mean 'data'?"
+
+
+def test_both_forms_of_shapes_are_refused_in_the_fork(problems):
+    text = 'input: "data" input_shape { dim: 2 dim: 3 } input_dim: 2 input_dim: 3 input_dim: 1 input_dim: 1\n'
+    text += layer("r", "ReLU", "data", "y")
+    (problem,) = problems(text, dialect="srn")
+    assert problem.found == "both input_shape and input_dim" and problem.field == "input_dim"
+
+
+def test_reshape_copies_an_axis_that_it_does_not_replace(tmp_path):
+    """Caffe asks of a dim of 0 only that the bottom has the axis."""
+    path = tmp_path / "net.prototxt"
+    own = "reshape_param { num_axes: 2 shape { dim: 3 dim: 1 dim: 0 } }"
+    path.write_text(inputs(data=(3, 1, 1)) + layer("r", "Reshape", "data", "y", own))
+    assert load_graph(path).blobs()["y"].shape == (3, 1, 1, 1)
