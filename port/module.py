@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import keyword
 import operator
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,6 +13,7 @@ from torch import fx, nn
 from prototxt_gen.base.errors import NetError, Problem, Problems, closest
 
 from .graph.graph import Graph, Node, Value
+from .graph.identifiers import identifier, placeholders, submodule_paths
 from .graph.memory import Sharing, Spoiled, find_sharing
 from .graph.weaving import Afterwards, Pass, Weaver, litter_key, names, remember
 from .layers import Layer, Misfit, show
@@ -186,48 +185,6 @@ def _restored(graph: Graph, modules: list[LayerModule], training: bool, report: 
     return net
 
 
-def identifier(name: str) -> str:
-    """A Python identifier that resembles a Caffe name."""
-    text = re.sub(r"\W", "_", name, flags=re.ASCII) or "_"
-    return f"_{text}" if text[0].isdigit() or keyword.iskeyword(text) or text == "self" else text
-
-
-def placeholders(blobs: list[str]) -> dict[str, str]:
-    """An identifier for every input, each its own."""
-    names: dict[str, str] = {}
-    for blob in blobs:
-        name = identifier(blob)
-        while name in names.values():
-            name += "_"
-        names[blob] = name
-    return names
-
-
-def submodule_paths(names: list[str]) -> dict[str, str]:
-    """A path for every layer: its own name, dots as torch's nesting, unless torch could not hold it."""
-    reserved = {*dir(CaffeNet(nn.Module(), fx.Graph())), *CaffeNet.__annotations__, *keyword.kwlist}
-    # fx writes paths into Python source: nothing that ends a string or that Python would normalise
-    plain = {name: re.sub(r'["\\]|[^ -~]', "_", name) for name in names}
-    folders = {folder for path in plain.values() for folder in _folders(path)}
-    paths: dict[str, str] = {}
-    taken: set[str] = set()
-    for name, path in plain.items():
-        parts = path.split(".")
-        if not all(parts) or reserved.intersection(parts) or not taken.union(plain.values()).isdisjoint(_folders(path)):
-            path = path.replace(".", "_") + ("" if "." in path else "_")
-        while path in taken or path in folders or path in reserved or not path:
-            path += "_"
-        paths[name] = path
-        taken.add(path)
-    return paths
-
-
-def _folders(path: str) -> list[str]:
-    """What a path nests under: a and a.b of a.b.c."""
-    parts = path.split(".")
-    return [".".join(parts[:i]) for i in range(1, len(parts))]
-
-
 class _Root(nn.Module):
     """Holds the layer modules while fx copies them."""
 
@@ -250,7 +207,8 @@ def _assembled(graph: Graph, sharing: Sharing, modules: Mapping[int, LayerModule
     """The net of a graph whose layers have their modules, by the id of their nodes."""
     nodes = _computing(graph)
     names = list(dict.fromkeys(node.name for node in nodes))
-    paths = submodule_paths(names)
+    paths = submodule_paths(names, {*dir(CaffeNet(nn.Module(), fx.Graph())), *CaffeNet.__annotations__})
+    by_layer = dict(paths)
     root, fx_graph = _Root(), fx.Graph()
     places: dict[str, fx.Node] = {}  # what readers take
     inputs = {blob: fx_graph.placeholder(name) for blob, name in placeholders([v.blob for v in graph.inputs]).items()}
@@ -259,6 +217,8 @@ def _assembled(graph: Graph, sharing: Sharing, modules: Mapping[int, LayerModule
         _settle(weaver, value, inputs[value.blob], places)
     for node in nodes:
         path = _place(root, paths[node.name], modules[id(node)])
+        if node.specs:  # of several layers of one name, the one that has parameters
+            by_layer[node.name] = path
         call = fx_graph.create_node(
             "call_module",
             path,
@@ -270,7 +230,7 @@ def _assembled(graph: Graph, sharing: Sharing, modules: Mapping[int, LayerModule
             _settle(weaver, value, place, places)
     fx_graph.output({v.blob: places[v.name] for v in graph.outputs})
     net = CaffeNet(root, fx_graph)
-    net.caffe, net.modules_by_layer = graph, paths
+    net.caffe, net.modules_by_layer = graph, by_layer
     net.input_names = {blob: str(place.target) for blob, place in inputs.items()}
     return net.train() if graph.state.phase == "TRAIN" else net.eval()
 

@@ -13,7 +13,7 @@ from prototxt_gen.base.errors import NetError, Problem
 from prototxt_gen.base.machine import free_memory
 
 from ..layers import BlobSpec, Misfit, Shape, show
-from .graph import Graph
+from .graph import Graph, Node, Value
 
 MOST = 2**31 - 1  # INT_MAX: what Caffe counts the values of a blob with
 _NEVER_MORE = 64 * 2**20  # bytes that every machine has; below them nobody asks the system
@@ -48,11 +48,8 @@ def parameter_bytes(graph: Graph, loaded: Collection[tuple[int, int]] = ()) -> i
 
 def pass_values(graph: Graph, inputs: Mapping[str, Any]) -> int:
     """Values of all blobs in one pass over these inputs, and of what the hungriest layer needs besides."""
-    buffers = 3 * max((prod(v.shape or ()) for v in graph.values), default=0)  # a layer's own work
-    for node in graph.nodes:
-        if node.layer.kind != "data" and all(v.shape is not None for v in node.bottoms):
-            buffers = max(buffers, node.layer.buffers(*(v.shape or () for v in node.bottoms)))
-    total = buffers + sum(prod(v.shape or ()) for v in graph.values)
+    sizes = list(map(prod, _shapes(graph.values)))
+    total = sum(sizes) + max((3 * max(sizes, default=0), *map(_work, graph.nodes)))
     grown = Fraction(1)  # by how much an input is larger than the file says
     for value in graph.inputs:
         declared, given = prod(value.shape or ()), inputs.get(value.blob)
@@ -68,7 +65,8 @@ def require_memory(graph: Graph, needed: int, what: str) -> None:
     free = free_memory()
     if free is not None and needed > free:
         found = f"{what} would need about {_gib(needed)} of memory, and {_gib(free)} are free"
-        raise NetError(Problem(found, fix="use a smaller batch, or smaller blobs", file=graph.file, layer=_largest(graph)))
+        fix = "use a smaller batch, or smaller blobs"
+        raise NetError(Problem(found, fix=fix, file=graph.file, layer=_largest(graph)))
 
 
 def _gib(count: int) -> str:
@@ -76,9 +74,19 @@ def _gib(count: int) -> str:
 
 
 def _largest(graph: Graph) -> str:
-    """The layer with the largest blob, its parameters counted with it."""
-    sizes = {
-        node.name: max((prod(s) for s in (*(v.shape or () for v in node.tops), *(p.shape for p in node.specs))), default=0)
-        for node in graph.nodes
-    }
+    """The layer that needs most: for a top, a parameter or its own work."""
+    sizes: dict[str, int] = {}
+    for node in graph.nodes:
+        counts = map(prod, (*_shapes(node.tops), *(spec.shape for spec in node.specs)))
+        sizes[node.name] = max(_work(node), *counts, sizes.get(node.name, 0))
     return max(sizes, key=lambda name: sizes[name], default="")
+
+
+def _shapes(values: list[Value]) -> list[Shape]:
+    return [value.shape or () for value in values]
+
+
+def _work(node: Node) -> int:
+    """Values that a layer needs for its own work."""
+    known = node.layer.kind != "data" and all(v.shape is not None for v in node.bottoms)
+    return node.layer.buffers(*_shapes(node.bottoms)) if known else 0

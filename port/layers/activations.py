@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .base import Layer, Misfit, register, values_of
+from .base import FLT_MAX, Layer, Misfit, register, values_of
 from .memory import Reads
 
 
@@ -138,7 +138,8 @@ class Power(ElementWise):
         """The value of every output when x does not matter."""
         if self.power * self.scale != 0:
             return None
-        return 1.0 if self.power == 0 else float(np.float64(self.shift) ** self.power)
+        value = 1.0 if self.power == 0 else float(np.float64(self.shift) ** self.power)
+        return float(np.copysign(np.inf, value)) if abs(value) > FLT_MAX else value  # as in Caffe
 
     def reference(self, blobs, x):
         if self.constant is not None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from .base import BlobSpec, Layer, Misfit, canonical_axis, register, same_shape
 from .memory import Reads
-from .spatial import conv_extent, end_pad, offsets, padded, per_axis, require, require_reach, telling, window
+from .spatial import INT_MAX, conv_extent, end_pad, offsets, padded, per_axis, require, require_reach, telling, window
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -97,6 +97,12 @@ class Convolving(Layer):
             tops.append(y.reshape(*x.shape[:axis], *y.shape[1:]))
         return tuple(tops)
 
+    def longest(self, lengths, pad) -> tuple[int, ...]:
+        """The longest stride that makes a difference: beyond it a single step is left."""
+        if isinstance(self, Deconvolution):
+            return tuple(1 if n == 1 else INT_MAX for n in lengths)
+        return tuple(n + 2 * p + 1 for n, p in zip(lengths, pad, strict=True))
+
     def of_nothing(self, x, weight, bias, axis: int):
         """The top of a bottom without values: the bias alone; every gradient but the bias's is 0."""
         top = self.top_shapes(tuple(x.shape))[0]
@@ -129,8 +135,7 @@ class Convolving(Layer):
             weight = graph.blob(0, None if len(shape) > axis + 1 else (*graph.blob_shape(0), 1))
             inner = x if plain else graph.reshape(x, (-1, shape[axis], *spatial))
             pads = pads_of(spatial, kernel, stride, pad, dilation)
-            steps = spatial if op == "ConvTranspose" else tuple(map(conv_extent, spatial, kernel, stride, pad, dilation))
-            stride, dilation = telling(steps, kernel, stride, dilation)
+            stride, dilation = telling(self.longest(spatial, pad), kernel, stride, dilation)
             y = graph.op(
                 op,
                 inner,
@@ -203,12 +208,12 @@ class Convolution(Convolving):
             if axes not in _CONV:
                 raise Misfit(f"{axes} spatial axes", "at most 3 in PyTorch and ONNX", "bottom")
             out = tuple(map(conv_extent, x.shape[2:], kernel, stride, pad, dilation))
+            stride, dilation = telling(self.longest(x.shape[2:], pad), kernel, stride, dilation)
             ends = tuple(map(end_pad, x.shape[2:], out, kernel, stride, pad, dilation))
             if any(e > p for e, p in zip(ends, pad, strict=True)):
                 # Caffe's truncating division lets a kernel reach past the padding; torch would refuse
                 x = F.pad(x, [n for p, e in zip(pad[::-1], ends[::-1], strict=True) for n in (p, e)])
                 pad = (0,) * axes
-            stride, dilation = telling(out, kernel, stride, dilation)
             return _CONV[axes](x, weight, bias, stride, pad, dilation, self.group)
 
         return self.each(apply, module.blobs, bottoms)
@@ -284,7 +289,7 @@ class Deconvolution(Convolving):
                 return apply(x[..., None], weight[..., None], bias, (1,), (1,), (0,), (1,))[..., 0]
             if axes not in _CONV_TRANSPOSE:
                 raise Misfit(f"{axes} spatial axes", "at most 3 in PyTorch and ONNX", "bottom")
-            stride, dilation = telling(tuple(x.shape[2:]), kernel, stride, dilation)
+            stride, dilation = telling(self.longest(x.shape[2:], pad), kernel, stride, dilation)
             return _CONV_TRANSPOSE[axes](x, weight, bias, stride, pad, 0, self.group, dilation)
 
         return self.each(apply, module.blobs, bottoms)

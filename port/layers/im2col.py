@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from .base import Misfit, register
 from .convolution import Convolving
 from .memory import Reads
-from .spatial import conv_extent, end_pad, offsets, padded, require_reach, window
+from .spatial import conv_extent, end_pad, offsets, padded, require_reach, telling, window
+
+_MOST_CELLS = 4096  # of a window in ONNX, where each has nodes of its own
 
 
 @register
@@ -66,6 +68,11 @@ class Im2col(Convolving):
             axis, (kernel, stride, pad, dilation), out = self.columns(tuple(x.shape))
             ends = tuple(map(end_pad, x.shape[axis + 1 :], out, kernel, stride, pad, dilation))
             cells = F.pad(x, [n for p, e in zip(pad[::-1], ends[::-1], strict=True) for n in (p, e)])
+            stride, dilation = telling(self.longest(x.shape[axis + 1 :], pad), kernel, stride, dilation)
+            if len(kernel) == 2:
+                flat = cells.reshape(prod(x.shape[:axis]), *cells.shape[axis:])
+                tops.append(F.unfold(flat, kernel, dilation, 0, stride).reshape(top))
+                continue
             parts = [cells[(..., *window(at, out, stride, dilation))] for at in offsets(kernel)]
             tops.append(torch.stack(parts, axis + 1).reshape(top))
         return tuple(tops)
@@ -75,6 +82,8 @@ class Im2col(Convolving):
         for i, x in enumerate(bottoms):
             shape = graph.shape(x)
             axis, (kernel, stride, pad, dilation), out = self.columns(shape)
+            if prod(kernel) > _MOST_CELLS:
+                raise Misfit(f"a window of {prod(kernel)} cells", f"{_MOST_CELLS} at most in ONNX", "kernel_size")
             ends = tuple(map(end_pad, shape[axis + 1 :], out, kernel, stride, pad, dilation))
             lead = (0,) * (axis + 1)
             cells = graph.pad(x, (*lead, *pad), (*lead, *ends), 0.0)

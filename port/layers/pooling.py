@@ -85,7 +85,8 @@ class Pooling(Layer):
         # a window that starts beyond the map is empty wherever it starts: no need to pad as far as that
         stride = tuple(min(s, n + p + 1) for s, n, p in zip(stride, x[2:], pad, strict=True))
         # nor does a window end anywhere that is farther than the padding
-        kernel = tuple(min(k, max(n + 2 * p, 1)) for k, n, p in zip(kernel, x[2:], pad, strict=True))
+        if kernel[0] > x[2] or kernel[1] > x[3]:
+            kernel = tuple(min(k, max(n + 2 * p, 1)) for k, n, p in zip(kernel, x[2:], pad, strict=True))
         return kernel, stride, pad, out
 
     def buffers(self, x):

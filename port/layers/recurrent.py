@@ -10,6 +10,8 @@ import torch
 
 from .base import BlobSpec, Layer, Misfit, register, show
 
+_MOST_STEPS = 4096  # in ONNX, where each has nodes of its own
+
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-x)) without overflow."""
@@ -115,6 +117,8 @@ class Recurrent(Layer):
         shapes = [graph.shape(b) for b in (x, cont, *rest)]
         has_static = self.check(shapes[0], shapes[1], shapes[2:])
         steps, batch = shapes[0][:2]
+        if steps > _MOST_STEPS:
+            raise Misfit(f"{steps} steps", f"{_MOST_STEPS} at most in ONNX", "bottom")
         flat = graph.reshape(x, (steps, batch, prod(shapes[0][2:])))
         total = graph.op("Add", graph.op("MatMul", flat, graph.transposed_blob(0)), graph.blob(1))
         if has_static:

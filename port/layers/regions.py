@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from math import ceil, floor
 from typing import Any
 
@@ -17,6 +18,16 @@ def round_away(x: Any) -> int:
     """Round as C does, halves away from zero; held within 32 bits."""
     x = float(np.clip(np.nan_to_num(x), -(2.0**31), 2.0**31 - 1))
     return int(np.copysign(floor(abs(x) + 0.5), x))
+
+
+def _spans(start: int, end: int, count: int, extent: int) -> tuple[list[slice], np.ndarray]:
+    """The spans of bins along an axis, each once (an empty bin's is empty), and which one every bin has."""
+    size = np.float32(max(end - start + 1, 1)) / np.float32(count)
+    edges = np.arange(count + 1).astype(np.float32) * size
+    low = np.clip(np.floor(edges[:-1]).astype(np.int64) + start, 0, extent)
+    top = np.clip(np.ceil(edges[1:]).astype(np.int64) + start, 0, extent)
+    pairs, which = np.unique(np.stack([low, top], 1), axis=0, return_inverse=True)
+    return [slice(*pair) for pair in pairs.tolist()], which.reshape(-1)
 
 
 @register
@@ -41,41 +52,32 @@ class ROIPooling(Layer):
         return ((rois[0], x[1], self.pooled_h, self.pooled_w),)
 
     def bins(self, roi, high: int, wide: int):
-        """Item of a region and its bins, as (row, column, slice, slice); an empty bin has an empty slice."""
+        """Item of a region, the rows and columns that its bins span, each once, and which of them every bin has."""
         x1, y1, x2, y2 = (round_away(np.float32(v) * np.float32(self.spatial_scale)) for v in roi[1:])
-        edges = []
-        for start, end, count, extent in ((y1, y2, self.pooled_h, high), (x1, x2, self.pooled_w, wide)):
-            size = np.float32(max(end - start + 1, 1)) / np.float32(count)
-            low = [min(max(floor(np.float32(i) * size) + start, 0), extent) for i in range(count)]
-            top = [min(max(ceil(np.float32(i + 1) * size) + start, 0), extent) for i in range(count)]
-            edges.append(list(zip(low, top, strict=True)))
-        return int(roi[0]), [
-            (i, j, slice(*rows), slice(*columns))
-            for i, rows in enumerate(edges[0])
-            for j, columns in enumerate(edges[1])
-        ]
+        rows, row_of = _spans(y1, y2, self.pooled_h, high)
+        columns, column_of = _spans(x1, x2, self.pooled_w, wide)
+        return int(roi[0]), list(product(rows, columns)), np.add.outer(row_of * len(columns), column_of)
 
     def reference(self, blobs, x, rois):
         check_places(rois.reshape(-1, 5)[:, 0], len(x), "region's item")
         y = np.zeros((rois.shape[0], x.shape[1], self.pooled_h, self.pooled_w))
         for n, roi in enumerate(rois.reshape(-1, 5)):
-            item, bins = self.bins(roi, *x.shape[2:])
-            for i, j, rows, columns in bins:
-                cells = x[item, :, rows, columns].reshape(x.shape[1], -1)
-                y[n, :, i, j] = cells.max(1) if cells.size else 0
+            item, bins, places = self.bins(roi, *x.shape[2:])
+            cells = [x[item, :, rows, columns].reshape(x.shape[1], -1) for rows, columns in bins]
+            y[n] = np.stack([c.max(1) if c.size else np.zeros(len(c)) for c in cells], 1)[:, places]
         return (y,)
 
     def forward(self, module, x, rois):
         check_places(rois.reshape(-1, 5)[:, 0], len(x), "region's item")
         tops = []
         for roi in rois.detach().reshape(-1, 5).cpu().numpy():
-            item, bins = self.bins(roi, *x.shape[2:])
-            cells = [x[item, :, rows, columns].flatten(1) for _, _, rows, columns in bins]
+            item, bins, places = self.bins(roi, *x.shape[2:])
+            cells = [x[item, :, rows, columns].flatten(1) for rows, columns in bins]
             # argmax takes the first of equal values, as Caffe's gradient does
             values = [
                 c.gather(1, c.argmax(1, keepdim=True)) if c.shape[1] else c.new_zeros(c.shape[0], 1) for c in cells
             ]
-            tops.append(torch.cat(values, 1).reshape(x.shape[1], self.pooled_h, self.pooled_w))
+            tops.append(torch.cat(values, 1)[:, torch.from_numpy(places).to(x.device)])
         return (torch.stack(tops) if tops else x.new_zeros(self.top_shapes(x.shape, rois.shape)[0]),)
 
     def onnx(self, graph, x, rois):

@@ -51,9 +51,9 @@ def per_axis(
 
 def require(name: str, values: tuple[int, ...], least: int) -> None:
     """Raise Misfit for a value below `least`, or one that Caffe's int does not hold."""
-    if any(v < least for v in values):
+    if min(values, default=least) < least:
         raise Misfit(f"{name} {', '.join(map(str, values))}", f"{least} or more", name)
-    if any(v > INT_MAX for v in values):
+    if max(values, default=0) > INT_MAX:
         raise Misfit(f"{name} {', '.join(map(str, values))}", f"{INT_MAX} at most", name)
 
 
@@ -61,6 +61,8 @@ def require_reach(
     lengths: tuple[int, ...], kernel: tuple[int, ...], pad: tuple[int, ...], dilation: tuple[int, ...]
 ) -> None:
     """Raise Misfit where a padded input, or a dilated kernel, has more cells along an axis than Caffe's int holds."""
+    if not kernel or (max(lengths) + 2 * max(pad) <= INT_MAX and max(dilation) * max(kernel) < INT_MAX):
+        return  # as always
     for n, k, p, d in zip(lengths, kernel, pad, dilation, strict=True):
         if n + 2 * p > INT_MAX:
             raise Misfit(f"pad {p}, which makes an extent of {n + 2 * p}", f"{INT_MAX} at most", "pad")
@@ -69,13 +71,13 @@ def require_reach(
 
 
 def telling(
-    steps: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+    most: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Stride and dilation where they matter, else 1: a single step has no stride, a kernel of 1 no dilation."""
-    return (
-        tuple(1 if n <= 1 else s for n, s in zip(steps, stride, strict=True)),
-        tuple(1 if k == 1 else d for k, d in zip(kernel, dilation, strict=True)),
-    )
+    """Stride, `most` where it is more and so never taken, and dilation, 1 where a kernel of 1 has none: small numbers
+    that mean the same."""
+    if 1 in kernel:
+        dilation = tuple(1 if k == 1 else d for k, d in zip(kernel, dilation, strict=True))
+    return tuple(map(min, stride, most)), dilation
 
 
 def trunc_div(a: int, b: int) -> int:

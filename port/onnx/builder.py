@@ -30,6 +30,7 @@ class OnnxGraph:
         self.nodes: list[NodeProto] = []
         self.initializers: dict[str, TensorProto] = {}
         self.names = {v.name for v in graph.values}
+        self.node_names: set[str] = set()
         self.shapes: dict[str, Shape] = {v.name: v.shape or () for v in graph.values}
         self.node: Node | None = None
         self.start = 0
@@ -205,3 +206,6 @@ class OnnxGraph:
             node.output[:] = [rename.get(name, name) for name in node.output]
         for i, node in enumerate(reversed(self.nodes[self.start :])):
             node.name = self.current.name if i == 0 else f"{self.current.name}/{node.op_type}_{i}"
+            while node.name in self.node_names:  # two layers may have one name, two nodes may not
+                node.name += "_"
+            self.node_names.add(node.name)

@@ -12,7 +12,7 @@ from prototxt_gen.base.errors import ExportError, Problem, Problems, UsageError
 from prototxt_gen.base.files import atomic_write
 
 from ..graph.graph import Graph, Node, Value
-from ..layers import Misfit
+from ..layers import Misfit, show
 from ..module import CaffeNet
 from ..net import param_arrays
 from .builder import OnnxGraph
@@ -101,6 +101,17 @@ def _info(value: Value, free: Axes, selected: dict[str, dict[int, str]], unit: i
     return helper.make_tensor_value_info(value.name, TensorProto.FLOAT, dims)
 
 
+def _require_values(graph: Graph) -> None:
+    """Raise ExportError for blobs without values, on which runtimes differ, and for those without a name."""
+    with Problems(ExportError, graph.file) as problems:
+        for value in graph.values:
+            if not value.blob:
+                problems.add("a blob whose name is empty", expected="a name, in ONNX", layer=value.producer)
+            if 0 in (value.shape or ()):
+                found = f"the blob '{value.blob}' of shape {show(value.shape or ())} holds no values"
+                problems.add(found, expected="extents of 1 or more in ONNX", layer=value.producer)
+
+
 def build_onnx(net: CaffeNet, *, opset: int = DEFAULT_OPSET, blobs: str = "outputs") -> onnx.ModelProto:
     """The net as an ONNX model, unchecked; raises ExportError with every layer that ONNX cannot express."""
     if opset not in OPSETS:
@@ -111,6 +122,7 @@ def build_onnx(net: CaffeNet, *, opset: int = DEFAULT_OPSET, blobs: str = "outpu
     if all(node.layer.kind == "data" for node in graph.nodes):
         found = "the net computes nothing: it has data layers alone" if graph.nodes else "the net has no layer"
         raise ExportError(Problem(found, "layers that compute", "try the other phase", file=graph.file))
+    _require_values(graph)
     free, selected = free_axes(graph), selected_axes(graph)
     varying = {name: tuple(sorted({*free.get(name, ()), *selected.get(name, ())})) for name in {*free, *selected}}
     builder = OnnxGraph(graph, param_arrays(net), varying, opset, selected=frozenset(selected))

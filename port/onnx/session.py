@@ -25,15 +25,27 @@ def session(model: onnx.ModelProto | str | Path, *, device: str = "cpu", optimis
     if device not in providers:
         raise UsageError(f"device '{device}'; expected cpu or cuda")
     source = checked_bytes(model) if isinstance(model, onnx.ModelProto) else str(model)
-    result = ort.InferenceSession(source, options, providers=providers[device])
+    try:
+        result = ort.InferenceSession(source, options, providers=providers[device])
+    except Exception as cause:  # ONNX Runtime raises its own kinds, without a common base
+        raise ExportError(f"ONNX Runtime refuses the model: {_first_line(cause)}") from None
     if result.get_providers()[0] != providers[device][0]:
         raise ExportError(f"ONNX Runtime does not run on {device} here: it offers {', '.join(result.get_providers())}")
     return result
 
 
 def run_onnx(runner: Any, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
-    """All outputs of a session by name; inputs the graph does not use are left out."""
+    """All outputs of a session by name; inputs the graph does not use are left out. Raises ExportError."""
     known = {i.name for i in runner.get_inputs()}
     fed = {name: np.asarray(array, np.float32) for name, array in inputs.items() if name in known}
     names = [output.name for output in runner.get_outputs()]
-    return dict(zip(names, runner.run(names, fed), strict=True))
+    if not names:
+        return {}
+    try:
+        return dict(zip(names, runner.run(names, fed), strict=True))
+    except Exception as cause:  # as above
+        raise ExportError(f"ONNX Runtime cannot run the model on these inputs: {_first_line(cause)}") from None
+
+
+def _first_line(cause: Exception) -> str:
+    return str(cause).strip().split("\n")[0]

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from prototxt_gen.base.errors import DataError, Problem, UsageError
-from prototxt_gen.base.machine import cores
+from prototxt_gen.base.machine import cores, free_memory
 
 from ..images import AUTHORS, MEAN, load_image
 from .batches import Pipeline, cut
-from .engines import Engine, OnnxEngine, TorchEngine, choose_device, choose_onnx_device, free_memory
+from .engines import Engine, OnnxEngine, TorchEngine, choose_device, choose_onnx_device
 from .options import BATCH, Options
 
 

@@ -119,15 +119,6 @@ def _footprint(graph: Any) -> int:
     return max((4 * _ALIVE * prod(v.shape[1:]) for v in graph.values if v.shape), default=0)
 
 
-def free_memory() -> int | None:
-    """Bytes that processes can still have; None where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return 1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable")))
-    except (OSError, StopIteration, ValueError):
-        return None
-
-
 def device_fact(device: str) -> str:
     """A device as what rounding depends on: the kind of processor, not which one of them."""
     if device.startswith("cuda"):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from prototxt_gen.base.errors import DataError, Problem, UsageError
+from prototxt_gen.base.machine import free_memory
 
 from ..images import AUTHORS
 from ..processes.progress import ScoringProgress
@@ -22,7 +23,6 @@ from ..processes.signals import Signals
 from .batches import Batch, Pipeline, Scored, cut
 from .compare import difference
 from .compute import batch_size, default_workers, fit_lanes, loader, make_engine
-from .engines import free_memory
 from .files import left_out_path, unreadable, write_left_out, write_scores
 from .fingerprint import fingerprint
 from .journal import Journal, decode, encode, journal_path

@@ -8,7 +8,7 @@ NumPy's frozen `RandomState`; the draws are those distributions, not Caffe's bit
 from __future__ import annotations
 
 import hashlib
-from math import ceil, prod, sqrt
+from math import ceil, isfinite, prod, sqrt
 from typing import Any
 
 import numpy as np
@@ -63,12 +63,16 @@ def fill(filler: Any, shape: Shape, dialect: str, seed: int, layer: str, index: 
     if kind not in makers:
         known = ", ".join(sorted([*makers, "constant", "bilinear"]))
         raise Misfit(f"the filler type '{kind}'", known, "filler")
-    return makers[kind](filler, shape, stream(seed, layer, index)).astype(np.float32)
+    if not prod(shape):
+        return np.zeros(shape, np.float32)
+    return np.asarray(makers[kind](filler, shape, stream(seed, layer, index)), np.float32)
 
 
 def _uniform(filler, shape, random):
     if filler.min > filler.max:
         raise Misfit(f"min {filler.min:g} above max {filler.max:g}", "a min of at most max", "filler")
+    if not isfinite(filler.max - filler.min):
+        raise Misfit(f"min {filler.min:g} and max {filler.max:g}", "finite numbers", "filler")
     return random.uniform(filler.min, filler.max, shape)
 
 
@@ -76,6 +80,8 @@ def _gaussian(filler, shape, random):
     if not filler.std > 0:
         raise Misfit(f"std {filler.std:g} of a gaussian filler", "a number above 0", "filler")
     values = random.standard_normal(shape) * filler.std + filler.mean
+    if filler.sparse >= 0 and not shape:
+        raise Misfit("sparse for a blob without axes", "1 axis or more", "sparse")
     if filler.sparse >= 0:
         values = values * (random.uniform(size=shape) < filler.sparse / shape[0])
     return values
@@ -83,7 +89,7 @@ def _gaussian(filler, shape, random):
 
 def _unitball(filler, shape, random):
     values = random.uniform(size=shape)
-    return values / values.reshape(shape[0], -1).sum(1).reshape(-1, *[1] * (len(shape) - 1))
+    return values / np.sum(values, tuple(range(1, len(shape))), keepdims=True) if shape else np.ones(())
 
 
 def _xavier(filler, shape, random):

@@ -22,6 +22,8 @@ from random import Random
 
 import numpy as np
 
+from prototxt_gen.schema import DIALECTS, descriptor
+
 GOLDEN = Path(__file__).parents[1] / "golden"
 SECONDS = 10  # for one net, whatever it is made to do
 MEMORY = 10 * 2**30  # bytes of addresses; PyTorch alone takes several
@@ -68,8 +70,33 @@ def number(text: str, random: Random) -> str:
     if not spans:
         return text
     span, other = random.choice(spans), random.choice(spans)
-    value = random.choice(["0", "1", "-1", "2", "3", "1e38", "nan", "inf", str(random.choice(HUGE)), text[slice(*other)]])
-    return _replaced(text, span, value)
+    return _replaced(text, span, random.choice([_number(random), text[slice(*other)]]))
+
+
+def _number(random: Random) -> str:
+    return random.choice(["0", "1", "-1", "2", "3", "7", "12", "0.5", "1e38", "nan", "inf", str(random.choice(HUGE))])
+
+
+def added(text: str, random: Random) -> str:
+    """A field more for a layer, of those that its kind has."""
+    spans = list(re.finditer(r"(\w+_param) *\{", text))
+    if not spans:
+        return text
+    block = random.choice(spans)
+    fields = descriptor("LayerParameter", random.choice(DIALECTS)).fields_by_name
+    message = fields[block[1]].message_type if block[1] in fields else None
+    if message is None:
+        return text
+    field = random.choice(list(message.fields))
+    if field.enum_type is not None:
+        value = random.choice(sorted(field.enum_type.values_by_name))
+    elif field.message_type is not None:
+        return text
+    elif field.cpp_type in (field.CPPTYPE_BOOL, field.CPPTYPE_STRING):
+        value = random.choice(["true", "false"]) if field.cpp_type == field.CPPTYPE_BOOL else '"x"'
+    else:
+        value = _number(random)
+    return _replaced(text, (block.end(), block.end()), f" {field.name}: {value} ")
 
 
 def dropped(text: str, random: Random) -> str:
@@ -126,7 +153,7 @@ def grown(text: str, random: Random) -> str:
 
 
 MUTATIONS: tuple[Callable[[str, Random], str], ...] = (
-    *(number, number, number, reshaped, reshaped),
+    *(number, number, number, added, added, added, reshaped, reshaped),
     *(dropped, doubled, retyped, rewired, grown),
 )
 
@@ -143,20 +170,27 @@ def mutated(index: int) -> tuple[str, str]:
 def try_net(dialect: str, text: str) -> str:
     """Load a net, run it in PyTorch and in the reference, export it; how far it came. Raises what is no CaffeError."""
     import port
+    from port.graph.build import build_graph
     from port.graph.reference import run_reference
+    from port.graph.sizes import parameter_bytes
+    from port.graph.state import NetState
     from port.net import param_arrays
     from port.onnx.export import build_onnx
     from prototxt_gen.base.errors import CaffeError
     from prototxt_gen.schema.text import parse_prototxt
 
-    phase = "TRAIN" if "# phase: TRAIN" in text else "TEST"
+    phase = "TRAIN" if "# phase: TRAIN" in text or len(text) % 7 == 0 else "TEST"
     try:
-        net = port.load_net(parse_prototxt(text, dialect=dialect), phase=phase)
+        parsed = parse_prototxt(text, dialect=dialect)
+        graph = build_graph(parsed, NetState(phase))
+        if LARGEST < parameter_bytes(graph) // 4 <= MEMORY // 4:
+            return "refused or large"  # to draw so many numbers takes a while
+        net = port.load_net(parsed, phase=phase)
     except CaffeError:
-        return "refused"
+        return "refused or large"
     graph, ends = net.caffe, []
     shapes = {v.blob: v.shape or () for v in graph.inputs}
-    inputs = _inputs(shapes)
+    inputs = _inputs(shapes, whole=len(text) % 2 == 0)
     values = sum(prod(v.shape or ()) for v in graph.values)
     runs = 4 * values > MEMORY or (values <= LARGEST and _work(graph) <= WORK)  # what is between would take its time
     steps = {"torch": lambda: port.run_blobs(net, inputs), "onnx": lambda: build_onnx(net)}
@@ -171,14 +205,17 @@ def try_net(dialect: str, text: str) -> str:
     return ", ".join(ends) or "refused later"
 
 
-def _inputs(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+def _inputs(shapes: dict[str, tuple[int, ...]], whole: bool) -> dict[str, np.ndarray]:
+    """Normal numbers, or 0 and 1, which are labels and indices as well; without memory where they are many."""
     random = np.random.default_rng(0)
-    return {
-        blob: random.standard_normal(shape).astype(np.float32)
-        if prod(shape) <= LARGEST
-        else np.broadcast_to(np.float32(0.5), shape)
-        for blob, shape in shapes.items()
-    }
+    arrays = {}
+    for blob, shape in shapes.items():
+        if prod(shape) > LARGEST:
+            arrays[blob] = np.broadcast_to(np.float32(0.5), shape)
+        else:
+            normal = random.standard_normal(shape)
+            arrays[blob] = np.asarray(normal > 1 if whole else normal, np.float32)
+    return arrays
 
 
 def _work(graph) -> int:
@@ -224,7 +261,9 @@ def findings(first: int, count: int) -> tuple[list[str], list[str]]:
     command = [sys.executable, __file__, str(first), str(count)]
     found, ends = [], []
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60 + 2 * SECONDS * count, env=environment)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=60 + 2 * SECONDS * count, env=environment
+        )
         output, code = done.stdout, done.returncode
     except subprocess.TimeoutExpired as late:
         output, code = (late.stdout or b"").decode(), -1
