@@ -19,8 +19,8 @@ from port.onnx.session import run_onnx, session
 from prototxt_gen.base.errors import CaffeError
 from prototxt_gen.schema import parse_prototxt
 
-# What rounding may do: so many times what one rounding of every input and parameter does to a blob (the nets normalise,
-# divide and cancel, each in its own measure), and a few roundings of the blob's largest value.
+# What rounding may do: so many times what one rounding of every input, parameter and blob on the way does to it (the
+# nets normalise, divide and cancel, each in its own measure), and a few roundings of the blob's largest value.
 AMPLIFIED, ROUNDINGS = 60.0, 2e-6
 # ONNX Runtime's LRN adds to and takes from one running sum of squares, so that a small window beside a large one keeps
 # the large one's rounding (seen: 1e-4 of a blob).
@@ -53,24 +53,35 @@ def compared(net, seed: int) -> str:
         gradients(net, fed)
         return "drawn"
     expected = run_reference(net.caffe, blobs, fed)
-    noise = np.random.RandomState(1)
-    moved = [
-        {k: v * (1 + 6e-8 * noise.choice([-1, 1], v.shape)) for k, v in fed.items()},
-        {k: [b * (1 + 6e-8 * noise.choice([-1, 1], b.shape)) for b in held] for k, held in blobs.items()},
-    ]
-    other = run_reference(net.caffe, moved[1], moved[0])
+    others = [rounded_reference(net.caffe, blobs, fed, seed_of_noise) for seed_of_noise in (1, 2)]
+    moved = {name: np.maximum(*(np.abs(other[name] - expected[name]) for other in others)) for name in expected}
     with torch.no_grad():
         mine = {name: value.numpy() for name, value in run_values(_fresh(net), fed).items()}
-    near(mine, expected, other, "torch")
+    near(mine, expected, moved, "torch")
     try:
         sums = any(node.layer.type == "LRN" for node in net.caffe.nodes)
         found = run_onnx(session(build_onnx(net, blobs="all")), fed)
-        near(found, expected, other, "onnx", RUNNING_SUMS if sums else ROUNDINGS)
+        near(found, expected, moved, "onnx", RUNNING_SUMS if sums else ROUNDINGS)
     except CaffeError:
         gradients(net, fed)
         return "no ONNX form"
     gradients(net, fed)
     return "compared"
+
+
+def rounded_reference(graph, blobs, fed, seed: int) -> dict:
+    """The reference with every value moved by one rounding of float32, up or down, as it is made."""
+    noise = np.random.RandomState(seed)
+
+    def moved(array):
+        return array * (1 + 6e-8 * noise.choice([-1, 1], np.shape(array)))
+
+    values = {v.name: moved(np.float64(fed[v.blob])) for v in graph.inputs}
+    held = {name: [moved(np.float64(blob)) for blob in arrays] for name, arrays in blobs.items()}
+    for node in (node for node in graph.nodes if node.layer.kind != "data"):
+        tops = node.layer.reference(held.get(node.name, []), *(values[v.name] for v in node.bottoms))
+        values |= {value.name: moved(top) for value, top in zip(node.tops, tops, strict=True)}
+    return values
 
 
 def _fresh(net):
@@ -79,16 +90,16 @@ def _fresh(net):
     return copy.deepcopy(net)  # a forward in TRAIN moves statistics
 
 
-def near(found: dict, expected: dict, other: dict, runtime: str, roundings: float = ROUNDINGS) -> None:
+def near(found: dict, expected: dict, moved: dict, runtime: str, roundings: float = ROUNDINGS) -> None:
     """Every blob within what rounding may do to it."""
     for name, value in found.items():
         if name not in expected:
             continue
-        right, moved = expected[name], other[name]
+        right = expected[name]
         assert value.shape == right.shape, (runtime, name)
         if not value.size or not np.isfinite(right).all() or np.abs(right).max() > 1e30:
             continue
-        allowed = AMPLIFIED * np.abs(moved - right).max() + roundings * max(np.abs(right).max(), 1e-30)
+        allowed = AMPLIFIED * moved[name].max() + roundings * max(np.abs(right).max(), 1e-30)
         error = np.abs(value - right).max()
         assert error <= allowed, f"{runtime}: {name} is off by {error:.1e}, allowed {allowed:.1e}"
 
