@@ -17,6 +17,8 @@ from prototxt_gen.base.errors import DataError, Problem, UsageError
 from prototxt_gen.base.files import os_problem
 from prototxt_gen.base.formats import HEAD, refusal
 
+from .pages import DamagedPages, Pages, Place
+
 DATA, LOCK = "data.mdb", "lock.mdb"
 LONGEST_KEY = 511  # bytes
 _START = 1 << 26  # the first size of a new database; it doubles as it fills up, as Caffe's does
@@ -29,16 +31,18 @@ _CREATE = "check the path; `python -m port lmdb create` makes one from an image 
 class Database:
     """A database open for reading: `keys` in order, `database[i]` the i-th record; raises DataError.
 
-    Nothing is locked or written. It may be used in forked and spawned processes: each opens it anew.
+    Nothing is locked, mapped or written. It may be used in forked and spawned processes.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self._owner = -1
-        self._env: Any = None
-        self._read: Any = None
+        self._pages: Pages | None = None
+        self.keys: list[bytes] = []
+        self._places: list[Place] = []
         with self._refusing_damage():
-            self.keys: list[bytes] = list(self._transaction().cursor().iternext(values=False))
+            for key, place in self._opened().records():
+                self.keys.append(key)
+                self._places.append(place)
         if not self.keys:
             raise DataError(Problem("the database is empty", "one record or more", _CREATE, file=self.path))
 
@@ -47,10 +51,8 @@ class Database:
 
     def __getitem__(self, index: int) -> bytes:
         with self._refusing_damage():
-            value = self._transaction().get(self.keys[index])
-        if value is None:
-            raise DataError(Problem(f"the record {self.name(index)} is gone", fix=_DAMAGED, file=self.path))
-        return value
+            place = self._places[index]
+            return self._opened().read(place.offset, place.size)
 
     def name(self, index: int) -> str:
         """The key of a record in words."""
@@ -58,27 +60,30 @@ class Database:
 
     def close(self) -> None:
         """Close the database; it opens again when it is used again."""
-        if self._owner == os.getpid():
-            self._read.abort()
-            self._env.close()
-        self._owner, self._env, self._read = -1, None, None
+        if self._pages is not None:
+            os.close(self._pages.descriptor)
+        self._pages = None
+
+    def __del__(self) -> None:
+        with suppress(OSError, AttributeError):
+            self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_owner": -1, "_env": None, "_read": None}
+        return self.__dict__ | {"_pages": None}
 
-    def _transaction(self) -> Any:
-        if self._owner != os.getpid():
-            self._env = _open(self.path)
-            self._read = self._env.begin()
-            self._owner = os.getpid()
-        return self._read
+    def _opened(self) -> Pages:
+        if self._pages is None:
+            self._pages = _open(self.path)
+        return self._pages
 
     @contextmanager
     def _refusing_damage(self) -> Iterator[None]:
         try:
             yield
-        except lmdb.Error as cause:
+        except DamagedPages as cause:
             raise DataError(Problem(f"cannot be read: {cause}", "an LMDB", _DAMAGED, file=self.path)) from None
+        except OSError as cause:
+            raise DataError(os_problem(self.path, cause, "read")) from None
 
 
 def _file(path: Path) -> Path:
@@ -101,27 +106,20 @@ def _file(path: Path) -> Path:
     return path / DATA
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path) -> Pages:
     file = _file(path)
-    folder = file != path
     try:
-        with open(file, "rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            head = stream.read(HEAD)
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as cause:
         raise DataError(os_problem(file, cause, "read")) from None
     try:
-        env = lmdb.open(str(path), subdir=folder, readonly=True, lock=False, readahead=True, max_spare_txns=0)
-    except lmdb.Error as cause:
+        return Pages(descriptor)
+    except (DamagedPages, OSError) as cause:
+        head = os.pread(descriptor, HEAD, 0) if isinstance(cause, DamagedPages) else b""
+        os.close(descriptor)
         problem = Problem(f"cannot be opened: {cause}", "an LMDB", _DAMAGED, file=path)
         other = refusal(head, "an LMDB", file, own=["lmdb", "text"], fixes={"leveldb": _CONVERT}, fix=_CREATE)
         raise DataError(other or problem) from None
-    # A page behind the end of the file would kill the process, not raise.
-    wanted = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
-    if size < wanted:
-        env.close()
-        raise DataError(Problem(f"{size:,} bytes", f"{wanted:,} bytes", _DAMAGED, file=file))
-    return env
 
 
 @contextmanager
