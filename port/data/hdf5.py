@@ -12,6 +12,7 @@ import numpy as np
 from prototxt_gen.base.errors import DataError, Problems
 
 from ..layers import show
+from ..weights.datasets import values
 from .lists import shorten
 from .readers import Item
 
@@ -82,7 +83,7 @@ class Hdf5Reader:
             with Problems(DataError, self.files[number]) as problems:
                 try:
                     with h5py.File(self.files[number], "r") as file:
-                        arrays = [np.asarray(file[top][()], np.float32) for top in self.tops]
+                        arrays = [np.asarray(values(file[top]), np.float32) for top in self.tops]
                     self._loaded[number] = arrays
                 except _DAMAGE as cause:
                     problems.add(f"cannot be read: {cause}", expected="an HDF5 file", fix=_DAMAGED)

@@ -22,6 +22,7 @@ def read_solver_state(path: str | Path) -> SolverState:
         return read_state(path)
     import h5py
 
+    from ..weights.datasets import values
     from ..weights.hdf5 import content
 
     what = ""
@@ -29,7 +30,7 @@ def read_solver_state(path: str | Path) -> SolverState:
         with h5py.File(path, "r") as file:
             what = "" if "iter" in file else content(file)
             held = file["history"]
-            history = [np.asarray(held[str(i)], np.float32) for i in range(len(held))]
+            history = [np.asarray(values(held[str(i)]), np.float32) for i in range(len(held))]
             name = file["learned_net"][()]
             text = name.decode() if isinstance(name, bytes) else str(name)
             counters = (int(np.asarray(file[each][()]).item()) for each in ("iter", "current_step"))

@@ -22,6 +22,7 @@ from prototxt_gen.base.files import atomic_write
 
 from ..caffemodel.layout import MAX_COUNT, MAX_RANK
 from ..caffemodel.sniff import printable
+from .datasets import values
 
 DATA = "data"  # the group of the layers; Caffe may write `diff` beside it
 _DEEPEST = 32
@@ -66,7 +67,7 @@ class Hdf5Blob:
 
     @_refusing_damage
     def _read(self) -> np.ndarray:
-        return np.asarray(self._dataset.astype(np.float32)[()], np.float32)
+        return np.asarray(values(self._dataset), np.float32)
 
     def __repr__(self) -> str:
         return f"Hdf5Blob({self.shape})"

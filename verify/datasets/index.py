@@ -62,8 +62,10 @@ def _values(path: Path) -> NDArray[np.float64]:
         if _HDF5 in data[:1024]:
             import h5py
 
+            from port.weights.datasets import values
+
             with h5py.File(io.BytesIO(data), "r") as file:
-                value = file[VARIABLE][()] if VARIABLE in file else None
+                value = values(file[VARIABLE]) if VARIABLE in file else None
         else:
             value = read_mat(data).get(VARIABLE)
         if value is not None:

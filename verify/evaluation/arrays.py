@@ -117,12 +117,14 @@ def _mat(data: bytes) -> Arrays:
 def _hdf5(data: bytes) -> Arrays:
     import h5py
 
+    from port.weights.datasets import values
+
     found: dict[str, NDArray[Any]] = {}
 
     def visit(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset) and item.shape is not None and not name.startswith("#refs#"):
             # MATLAB stores the last axis first, and says that it was the writer.
-            found[name] = item[()].T if "MATLAB_class" in item.attrs else np.asarray(item[()])
+            found[name] = values(item).T if "MATLAB_class" in item.attrs else values(item)
 
     with h5py.File(io.BytesIO(data), "r") as file:
         file.visititems(visit)

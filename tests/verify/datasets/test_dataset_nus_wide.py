@@ -53,7 +53,8 @@ def test_all_missing_files_are_named(tmp_path, capsys):
     assert "there is no such folder, with 162 files such as Labels_airport_Train.txt" in err
     (tmp_path / "nus/Groundtruth/TrainTestLabels").mkdir(parents=True)
     status, _, err = dataset(capsys, "nus_wide", "--root", tmp_path / "nus", "--output", tmp_path / "out")
-    assert err.count("there is no such file") == 2 * 82 and "Labels_zebra_Test.txt" in err
+    assert err.count("there is no such file") == 50 and f"and {2 * 82 - 50} more problems" in err  # long lists are cut
+    assert "Labels_airport_Train.txt" in err
 
 
 def test_a_list_of_another_length_is_said_once(root, tmp_path, capsys):
