@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import cv2
@@ -13,6 +14,7 @@ from prototxt_gen.base.formats import HEAD, IMAGES, identify
 from prototxt_gen.schema import message_class
 
 _FIX = "the database is damaged, or not one of Datums: create it anew"
+_DEFLATE = 1100  # times that PNG's compression makes data smaller at best: 1,032
 
 
 def parse_datum(value: bytes) -> Any:
@@ -66,11 +68,27 @@ def stored_pixels(data: bytes) -> np.ndarray:
 
 
 def _decoded(data: bytes, color: int) -> np.ndarray | None:
+    if _boundless(data):
+        return None
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), color) if data else None
     except cv2.error:
         return None
     return pixels[:, :, None] if pixels is not None and pixels.ndim == 2 else pixels
+
+
+def _boundless(data: bytes) -> bool:
+    """Whether a PNG claims more than its bytes can hold: OpenCV fills gigabytes before it sees that."""
+    if not data.startswith(b"\x89PNG\r\n\x1a\n") or len(data) < 26 or data[12:16] != b"IHDR":
+        return False
+    width, height, depth, color = struct.unpack_from(">IIBB", data, 16)
+    samples = {2: 3, 4: 2, 6: 4}.get(color, 1)
+    if width * height * depth * samples // 8 > _DEFLATE * len(data):
+        return True
+    at = 8
+    while at + 8 <= len(data) and data[at + 4 : at + 8] != b"IEND":
+        at += 12 + int.from_bytes(data[at : at + 4], "big")  # the chunk's length, kind, bytes and checksum
+    return at > len(data)
 
 
 def encode(pixels: np.ndarray, form: str) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import time
 from pathlib import Path
 
 import cv2
@@ -11,6 +13,7 @@ import pytest
 from data_layers import data_layer, labels, of_ranks, take
 
 from port.data import open_data
+from port.data.datum import encode, stored_pixels
 from prototxt_gen.base.errors import DataError
 
 
@@ -182,3 +185,18 @@ def test_videos_of_frames(tmp_path: Path):
     (tmp_path / "videos.txt").write_text("v 5\nw 5 1\n")
     with pytest.raises(DataError, match=r"(?s)videos.txt:1.*a folder, the number of frames.*videos.txt:2.*no folder"):
         open_data(video_layer(fields), "TEST", "srn", root=tmp_path)
+
+
+@pytest.mark.parametrize("claim", ["pixels", "chunk"])
+def test_a_png_that_claims_more_than_it_holds_is_refused_at_once(claim):
+    whole = encode(np.arange(37 * 53 * 3).reshape(37, 53, 3).astype(np.uint8), "png")
+    assert stored_pixels(whole).shape == (37, 53, 3)
+    claims = (
+        whole[:16] + struct.pack(">II", 30_000, 30_000) + whole[24:]  # pixels
+        if claim == "pixels"
+        else whole[:33] + struct.pack(">I", 0x7FFFFF00) + b"iCCP" + whole[33:]  # bytes of a chunk
+    )
+    began = time.monotonic()
+    with pytest.raises(DataError, match="does not decode"):
+        stored_pixels(claims)
+    assert time.monotonic() - began < 1  # seconds; OpenCV alone takes several, and gigabytes
