@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from properties.draws import MAKERS, cases
 from properties.nets import LAYER, Bottom, Case, Word, by_blob, graph_of, net_of
+from properties.repeatable import repeatable
 from properties.rules import Refused, Setting, Unclear, judge
 
 from port.layers import REGISTRY
@@ -169,14 +170,7 @@ def test_gradients_of_very_many_layers_are_the_derivatives(type, dialect):
 def run(type: str, dialect: str, examples: int) -> None:
     """Draw and check; the same layers every time."""
 
-    @settings(
-        max_examples=examples,
-        derandomize=True,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-        print_blob=False,
-    )
+    @repeatable(examples)
     @given(case=cases(type, dialect))
     def holds(case):
         check(case)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 from properties.draws import MAKERS, cases
 from properties.nets import (
@@ -21,6 +21,7 @@ from properties.nets import (
     reference_answer,
     torch_answer,
 )
+from properties.repeatable import repeatable
 from properties.rules import RULES, Refused, Unclear, judge
 
 from port.graph.graph import Graph
@@ -196,14 +197,7 @@ def test_no_items_at_all(type, dialect):
 def run(type: str, dialect: str, examples: int, empty: bool = False) -> None:
     """Draw and check; the same layers every time."""
 
-    @settings(
-        max_examples=examples,
-        derandomize=True,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-        print_blob=False,
-    )
+    @repeatable(examples)
     @given(case=cases(type, dialect), opset=st.sampled_from(OPSETS), batch=st.integers(1, 5))
     def holds(case, opset, batch):
         event(check_empty_batch(case) if empty else check(case, opset, batch))

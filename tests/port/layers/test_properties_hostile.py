@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 import onnxruntime
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 from properties.draws import MAKERS
 from properties.hostile import hostile
@@ -22,6 +22,7 @@ from properties.nets import (
     reference_answer,
     torch_answer,
 )
+from properties.repeatable import repeatable
 
 from port.layers import REGISTRY
 from port.layers.base import dialects
@@ -75,14 +76,7 @@ def test_very_many_badly_written_layers(type, dialect):
 def run(type: str, dialect: str, examples: int) -> None:
     """Draw and try; the same layers every time."""
 
-    @settings(
-        max_examples=examples,
-        derandomize=True,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-        print_blob=False,
-    )
+    @repeatable(examples)
     @given(case=hostile(type, dialect), opset=st.sampled_from([13, 17, 21]))
     def survives(case, opset):
         event(survive(case, opset))
