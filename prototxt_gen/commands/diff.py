@@ -8,7 +8,7 @@ from typing import Any
 
 from ..base.command import CHECK_FAILED, OK
 from ..base.door import add_layers
-from ..base.errors import Problem, UsageError
+from ..base.errors import CaffeError, ParseError, Problem, Problems, UsageError
 from ..diff import compare
 from ..schema.judge import NET
 from ..schema.text import read_any
@@ -36,7 +36,7 @@ def add(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print which layers and fields of two nets or two solvers differ; exit status 1 when any does."""
-    (kind, a), (other, b) = read_any(arguments.a), read_any(arguments.b)
+    (kind, a), (other, b) = _read(arguments.a, arguments.b)
     if kind != other:
         names = {True: "a net", False: "a solver"}
         found = f"{a.file} is {names[kind == NET]}, {b.file} {names[other == NET]}"
@@ -48,3 +48,15 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{letter}: {parsed.file}, dialect {parsed.dialect} ({parsed.reason})")
     print(difference.text(names=10**6 if arguments.full else 3))
     return CHECK_FAILED if difference else OK
+
+
+def _read(*paths: Path) -> list[tuple[str, Any]]:
+    """The kind and content of each file; what is wrong with any of them is raised together."""
+    read = []
+    with Problems(ParseError) as problems:
+        for path in paths:
+            try:
+                read.append(read_any(path))
+            except CaffeError as error:
+                problems.found += error.problems
+    return read

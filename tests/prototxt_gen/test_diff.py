@@ -157,5 +157,11 @@ def test_bad_files(capsys, tmp_path):
     assert status == 2 and "bad.prototxt:1" in err and "Did you mean 'name'" in err, err
 
 
+def test_both_files_are_wrong(capsys, tmp_path):
+    (tmp_path / "a.prototxt").write_text("not a net")
+    status, _, err = command(capsys, "diff", tmp_path / "a.prototxt", tmp_path / "b.prototxt")
+    assert status == 2 and "a.prototxt:1:5" in err and "b.prototxt: cannot read: No such file" in err
+
+
 def test_golden_files_are_where_this_file_looks():
     assert isinstance(FILES, Path) and SOLVER_FILE.exists()
