@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import fx
 
 from prototxt_gen.base.errors import NetError, Problems, closest
+from prototxt_gen.schema.packs import joined
 from prototxt_gen.schema.text import Parsed
 
 from .graph.build import load_graph
@@ -18,7 +20,7 @@ from .graph.notes import warn_of_sharing
 from .graph.sizes import parameter_bytes, pass_values, require_memory
 from .layers import show
 from .module import CaffeNet, build_module
-from .weights.load import LoadReport, load_arrays
+from .weights.load import LoadReport, load_arrays, stored_counts
 from .weights.save import write_weights
 
 
@@ -34,6 +36,7 @@ def load_net(
     seed: int = 0,
     faithful_bugs: bool = False,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    packs: Iterable[str] = (),
 ) -> CaffeNet:
     """A Caffe net as a torch.fx.GraphModule; raises ParseError, NetError or WeightsError with all problems.
 
@@ -42,16 +45,18 @@ def load_net(
     None detects it; `input_shapes` gives the shapes of data layers' tops, or replaces those of inputs, by
     blob; `faithful_bugs` computes the documented defects of Caffe (docs/layers.md); without it a
     SharedMemoryWarning names the layers where Caffe's memory made the difference. `net.caffe` is the graph
-    (with the dialect and the reason), `net.report` says what was loaded.
+    (with the dialect, the packs of forks, and the reasons), `net.report` says what was loaded. `packs` declares packs
+    beside those that are recognised; `dialect` may do so too (`bvlc+ssd`).
     """
     graph = load_graph(
         prototxt,
         phase=phase,
         stages=stages,
         level=level,
-        dialect=dialect,
+        dialect=joined(dialect, packs),
         faithful_bugs=faithful_bugs,
         input_shapes=input_shapes,
+        stored=None if caffemodel is None else partial(stored_counts, caffemodel),
     )
     arrays, report = ({}, LoadReport()) if caffemodel is None else load_arrays(graph, caffemodel, strict)
     require_memory(graph, parameter_bytes(graph, arrays), "the net's parameters")

@@ -4,10 +4,40 @@ from __future__ import annotations
 
 import argparse
 
+from prototxt_gen.base.errors import UsageError
+from prototxt_gen.schema.messages import DIALECTS
+from prototxt_gen.schema.packs import check_packs, joined
+
+
+class Declared(argparse.Action):
+    """--dialect and --packs as one word (`bvlc+ssd`), whichever comes first."""
+
+    def __call__(self, parser, namespace, values, option=None):
+        dialect, *packs = (getattr(namespace, self.dest) or "").split("+")
+        if option == "--packs":
+            packs += values.split(",")
+        else:
+            dialect, *more = values.split("+")
+            packs += more
+        if dialect not in ("", *DIALECTS):
+            raise argparse.ArgumentError(self, f"invalid choice: '{dialect}' (choose from {', '.join(DIALECTS)})")
+        try:
+            check_packs(packs)
+        except UsageError as error:
+            raise argparse.ArgumentError(self, str(error)) from None
+        setattr(namespace, self.dest, joined(dialect, packs))
+
 
 def add_dialect(parser: argparse.ArgumentParser, what: str = "") -> None:
     """--dialect"""
-    parser.add_argument("--dialect", choices=["bvlc", "srn"], help=f"{what}default: detected")
+    parser.add_argument("--dialect", action=Declared, metavar="{bvlc,srn}", help=f"{what}default: detected")
+    parser.add_argument(
+        "--packs",
+        dest="dialect",
+        action=Declared,
+        metavar="NAME,...",
+        help="packs of other forks that the net uses, beside those that are recognised (docs/layers.md)",
+    )
 
 
 def add_input_shape(parser: argparse.ArgumentParser) -> None:

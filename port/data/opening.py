@@ -14,7 +14,8 @@ from prototxt_gen.base.errors import DataError, Problem
 
 from ..graph.state import phase_name
 from ..layers import REGISTRY, Misfit, Shape, show
-from ..layers.base import check_count
+from ..layers.foreign import refused_fields
+from ..layers.making import check_count
 from .database import DATA, Database
 from .hdf5 import Hdf5Reader
 from .lists import read_list, read_words
@@ -91,6 +92,7 @@ def open_data(
     draws = Draws(seed, message.name if stream is None else stream)
     with located(layer=message.name):
         opener = _opener(message)
+        _refuse_foreign(message, dialect)
         plan = opener(_Opening(message, phase, dialect, root, draws, rank, world, arrays))
     return DataSource(plan, workers)
 
@@ -122,6 +124,17 @@ def _opener(message: Any) -> Callable[[_Opening], Plan]:
     except Misfit as misfit:
         raise DataError(Problem(**misfit.parts)) from None
     return _OPENERS[message.type]
+
+
+def _refuse_foreign(message: Any, dialect: str) -> None:
+    """Raise DataError for fields of forks that would change the data, all at once."""
+    own = [message.transform_param, *(getattr(message, name) for name in REGISTRY[message.type].param)]
+    refused = dict.fromkeys(entry for block in own for entry in refused_fields(block, dialect))
+    if refused:
+        raise DataError(
+            Problem(f"the field is {', '.join(e.forks)}'s, changes the data, and is not supported", field=e.name)
+            for e in refused
+        )
 
 
 def _batch_size(param: Any) -> int:

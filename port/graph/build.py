@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from prototxt_gen.base.door import WAY_OUT
 from prototxt_gen.base.errors import CaffeError, NetError, Problems, closest
+from prototxt_gen.schema.dialect import is_shared
 from prototxt_gen.schema.text import Parsed, read_prototxt
 from prototxt_gen.schema.upgrade import upgrade_parsed
 
 from ..layers import REGISTRY, Context, Layer, Misfit, Shape, make_layer, show
-from ..layers.base import as_shape, dialects
-from .graph import Graph, Node, Value
+from ..layers.base import VARIANTS, as_shape, dialects
+from .forks import keep_settings, unknown_type
+from .graph import Graph, Node, Value, name_values
 from .memory import share_memory
 from .sharing import check_params
 from .sizes import require_parameters, require_sizes
 from .state import NetState, kept_layers, phase_name, rules_of
 
+Stored = Callable[[], Mapping[str, int]]  # layer -> how many blobs a weights file has for it
+
 
 def load_graph(
-    prototxt, *, phase="TEST", stages=(), level=0, dialect=None, faithful_bugs=False, input_shapes=None
+    prototxt, *, phase="TEST", stages=(), level=0, dialect=None, faithful_bugs=False, input_shapes=None, stored=None
 ) -> Graph:
     """Read a net file into a graph; raises ParseError or NetError with everything that is wrong."""
     parsed = prototxt if isinstance(prototxt, Parsed) else read_prototxt(Path(prototxt), dialect=dialect)
-    return build_graph(parsed, NetState(phase, level, tuple(stages)), faithful_bugs, input_shapes)
+    return build_graph(parsed, NetState(phase, level, tuple(stages)), faithful_bugs, input_shapes, stored)
 
 
 def build_graph(
@@ -33,14 +36,16 @@ def build_graph(
     state: NetState,
     faithful_bugs: bool = False,
     input_shapes: Mapping[str, Shape] | None = None,
+    stored: Stored | None = None,
 ) -> Graph:
     """The graph of a parsed net in a state (Net::Init); raises NetError with all problems at once.
 
     `input_shapes` gives or replaces shapes of inputs and of data layers' tops, by blob name. Stages in the
     file's own `state` count as given, its phase does not, its level in the fork alone. With `faithful_bugs` the
-    graph has a node for every blob that Caffe changes behind its back.
+    graph has a node for every blob that Caffe changes behind its back. `stored` tells how many blobs a weights file
+    has for each layer; it is asked only where forks use one name for several types.
     """
-    graph, problems = draft_graph(parsed, state, faithful_bugs, input_shapes)
+    graph, problems = draft_graph(parsed, state, faithful_bugs, input_shapes, stored)
     problems.raise_if_any()
     return graph
 
@@ -50,6 +55,7 @@ def draft_graph(
     state: NetState,
     faithful_bugs: bool = False,
     input_shapes: Mapping[str, Shape] | None = None,
+    stored: Stored | None = None,
 ) -> tuple[Graph, Problems]:
     """As much of the graph as can be built, and what is wrong: without the layers that could not be made.
 
@@ -66,8 +72,9 @@ def draft_graph(
     net.CopyFrom(message)
     del net.layer[:]
     net.layer.extend(message.layer[i] for i in kept)
-    graph = Graph(net.name, parsed.dialect, parsed.reason, state, parsed.file, net, faithful_bugs)
+    graph = Graph(net.name, parsed.dialect, parsed.reason, state, parsed.file, net, faithful_bugs, dict(parsed.packs))
     builder = _Builder(graph, problems, [lines[i] for i in kept], dict(input_shapes or {}))
+    builder.stored = stored
     builder.left_out = {top: layer for i, layer in enumerate(message.layer) if i not in kept for top in layer.top}
     builder.build()
     return graph, problems
@@ -86,6 +93,7 @@ class _Builder:
         self.graph, self.problems, self.lines, self.given = graph, problems, lines, given
         self.current: dict[str, Value] = {}
         self.left_out: dict[str, Any] = {}  # blobs of layers that the state leaves out -> those layers
+        self.stored: Stored | None = None
         self.broken: set[str] = set()  # blobs of layers that could not be made: no follow-up complaints
 
     def build(self) -> None:
@@ -94,12 +102,13 @@ class _Builder:
                 f"no layer is left in phase {self.graph.state.phase}",
                 fix="try the other phase, or other stages",
             )
+        keep_settings(self.graph, self.graph.net, self.problems, {})
         self._net_inputs()
         for layer, line in zip(self.graph.net.layer, self.lines, strict=True):
             self._add_layer(layer, line)
         if self.graph.faithful_bugs:
             share_memory(self.graph)
-        self._name_values()
+        name_values(self.graph)
         for blob in set(self.given) - {value.blob for value in self.graph.inputs}:
             fix = closest(blob, {value.blob for value in self.graph.inputs})
             self.problems.add(f"a shape is given for '{blob}', which is no input", fix=fix)
@@ -182,12 +191,10 @@ class _Builder:
 
     def _layer(self, message: Any, place: dict) -> Layer | None:
         if message.type not in REGISTRY:
-            hint = closest(message.type, REGISTRY)
-            fix = hint if hint.startswith("did you mean") else WAY_OUT
-            self.problems.add(f"the layer type '{message.type}' is unknown", fix=fix, **place)
+            unknown_type(message.type, self.problems, place)
             return None
         only = dialects(REGISTRY[message.type])
-        if only and self.graph.dialect not in only:
+        if only and self.graph.dialect not in only and not is_shared(message.type):
             found = f"the layer type '{message.type}' does not exist in the dialect '{self.graph.dialect}'"
             fix = f"declare the dialect '{only[0]}' (this one: {self.graph.reason})"
             self.problems.add(found, fix=fix, **place)
@@ -196,7 +203,10 @@ class _Builder:
         tops = len(message.top) or (1 if REGISTRY[message.type].kind == "loss" else 0)
         in_place = any(b == t for b, t in zip(message.bottom, message.top, strict=False))
         count = len(message.bottom)
-        context = Context(message.name, phase, self.graph.dialect, count, tops, self.graph.faithful_bugs, in_place)
+        bugs, packs = self.graph.faithful_bugs, frozenset(self.graph.packs)
+        stored = self.stored().get(message.name) if self.stored and message.type in VARIANTS else None
+        context = Context(message.name, phase, self.graph.dialect, count, tops, bugs, in_place, packs, stored)
+        keep_settings(self.graph, message, self.problems, place)
         try:
             return make_layer(message, context)
         except Misfit as misfit:
@@ -277,19 +287,6 @@ class _Builder:
         except CaffeError as error:
             self.problems.found += error.problems
             return None
-
-    def _name_values(self) -> None:
-        """An input bears its blob's name, since it is fed by it; of all other blobs the last version does."""
-        owners = {value.blob: value for value in self.graph.values}
-        owners |= {value.blob: value for value in self.graph.inputs}
-        taken = set(owners)
-        for value in self.graph.values:
-            value.name = value.blob
-            if owners[value.blob] is not value:
-                value.name = f"{value.blob}@{value.producer or 'input'}"
-                while value.name in taken:
-                    value.name += "'"
-                taken.add(value.name)
 
 
 def _loss_weight(message: Any, layer: Layer, index: int) -> float:

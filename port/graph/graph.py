@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..layers import BlobSpec, Layer, Shape
+from ..layers.foreign import Foreign
 from .state import NetState
 
 
@@ -46,6 +47,8 @@ class Graph:
     file: str
     net: Any  # the upgraded, filtered NetParameter
     faithful_bugs: bool = False  # compute what Caffe computed, where that is wrong
+    packs: dict[str, str] = field(default_factory=dict)  # of forks that the net uses -> the reason
+    kept: list[Foreign] = field(default_factory=list)  # fields of forks that have no effect here
     inputs: list[Value] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     values: list[Value] = field(default_factory=list)
@@ -63,3 +66,17 @@ class Graph:
     def node(self, name: str) -> Node:
         """The first layer of a name, as Caffe finds it."""
         return next(node for node in self.nodes if node.name == name)
+
+
+def name_values(graph: Graph) -> None:
+    """An input bears its blob's name, since it is fed by it; of all other blobs the last version does."""
+    owners = {value.blob: value for value in graph.values}
+    owners |= {value.blob: value for value in graph.inputs}
+    taken = set(owners)
+    for value in graph.values:
+        value.name = value.blob
+        if owners[value.blob] is not value:
+            value.name = f"{value.blob}@{value.producer or 'input'}"
+            while value.name in taken:
+                value.name += "'"
+            taken.add(value.name)

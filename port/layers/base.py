@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, dataclass_transform
 
 import numpy as np
 
-from prototxt_gen.schema import DIALECTS, descriptor, is_repeated
+from prototxt_gen.schema import DIALECTS, is_repeated
 from prototxt_gen.schema.dialect import LAYER_TYPES, add_layer_type
 
 from .memory import MemoryTraits
@@ -78,6 +78,8 @@ class Context:
     tops: int = 1
     faithful_bugs: bool = False
     in_place: bool = False
+    packs: frozenset[str] = frozenset()
+    stored: int | None = None  # how many blobs the weights file has for it; None: no file was asked
 
 
 class OnnxWriter(Protocol):
@@ -104,6 +106,7 @@ class Layer(MemoryTraits):
     """Base of all layer types; see the module's text for the rules. Every subclass becomes a dataclass."""
 
     type: ClassVar[str] = ""
+    pack: ClassVar[str] = ""  # the pack of forks that adds it (schema/packs.py); "": one of the two Caffes has it
     param: ClassVar[tuple[str, ...]] = ()  # fields of LayerParameter that hold this type's fields
     kind: ClassVar[str] = "computing"
     bottom_count: ClassVar[tuple[int, int | None]] = (1, 1)  # least and most; None: any number
@@ -125,6 +128,11 @@ class Layer(MemoryTraits):
 
     def __init_subclass__(cls) -> None:
         dataclass(frozen=True, kw_only=True)(cls)
+
+    @classmethod
+    def claims(cls, message: Any, context: Context) -> bool:
+        """Whether a LayerParameter means this class, where several packs use one name for a type."""
+        return True
 
     @classmethod
     def read(cls, message: Any) -> dict[str, Any]:
@@ -195,25 +203,38 @@ class Layer(MemoryTraits):
 
 
 REGISTRY: dict[str, type[Layer]] = {}
+VARIANTS: dict[str, list[type[Layer]]] = {}  # type -> what packs mean by it beside the class in REGISTRY
 
 
 def register(cls: type[Layer]) -> type[Layer]:
-    """Class decorator: enter a layer type; a duplicate or incomplete one fails at import."""
-    if not cls.type or cls.type in REGISTRY:
+    """Class decorator: enter a layer type; a duplicate or incomplete one fails at import.
+
+    A pack may have a type of a name that is taken, which its `claims` tells apart. A user's type takes the place of a
+    pack's.
+    """
+    known = REGISTRY.get(cls.type)
+    is_variant = bool(known and cls.pack)
+    if not cls.type or (known and not cls.pack and not known.pack):
         raise TypeError(f"{cls.__name__}: layer type '{cls.type}' is empty or registered already")
     missing = [rule for rule in RULES if getattr(cls, rule) is getattr(Layer, rule)]
     if missing or cls.kind not in KINDS or cls.family not in FAMILIES:
         raise TypeError(
             f"{cls.__name__}: kind '{cls.kind}', family '{cls.family}', rules missing: {', '.join(missing) or 'none'}"
         )
+    if is_variant and cls.claims.__func__ is Layer.claims.__func__:  # type: ignore[attr-defined]
+        raise TypeError(f"{cls.__name__}: there is a layer type '{cls.type}', and no `claims` tells them apart")
+    if is_variant:
+        VARIANTS.setdefault(cls.type, []).append(cls)
+        return cls
     REGISTRY[cls.type] = cls
+    VARIANTS.pop(cls.type, None)
     add_layer_type(cls.type, cls.param)
     return cls
 
 
 def dialects(cls: type[Layer]) -> tuple[str, ...]:
-    """The dialects in which a layer type exists."""
-    return tuple(d for d in DIALECTS if cls.type in LAYER_TYPES[d])
+    """The dialects in which a layer type exists; none for what packs and users add, which any net may have."""
+    return () if cls.pack else tuple(d for d in DIALECTS if cls.type in LAYER_TYPES[d])
 
 
 def field_names(cls: type[Layer]) -> set[str]:
@@ -238,46 +259,11 @@ def set_fields(message: Any, param: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def make_layer(message: Any, context: Context) -> Layer:
-    """The layer that a LayerParameter describes; raises Misfit for a field that the type does not take."""
-    cls = REGISTRY[message.type]
-    values = cls.read(message)
-    unknown = set(values) - field_names(cls)
-    if unknown:
-        raise Misfit(f"the field is not supported for {cls.type}", field=", ".join(sorted(unknown)))
-    check_count("bottom", context.bottoms, cls.bottom_count)
-    check_count("top", context.tops, cls.top_count)
-    if context.in_place and context.dialect in cls.never_in_place:
-        raise Misfit("the top is the bottom", f"two blobs: {cls.type} does not work in place", "top")
-    return cls(at=context, **values)
-
-
-def check_count(what: str, count: int, allowed: tuple[int, int | None]) -> None:
-    """Raise Misfit unless a layer has as many bottoms or tops as its type takes."""
-    least, most = allowed
-    if count < least or (most is not None and count > most):
-        wanted = str(least) if most == least else f"{least} or more" if most is None else f"{least} to {most}"
-        raise Misfit(f"{count} {what}s", f"{wanted}", field=what)
-
-
 def canonical_axis(axis: int, rank: int, field: str = "axis") -> int:
     """A Caffe axis (negative: from the end) as a plain index; raises Misfit when out of range."""
     if not -rank <= axis < rank:
         raise Misfit(f"axis {axis} of a blob with {rank} axes", f"{-rank} to {rank - 1}", field)
     return axis % rank
-
-
-def schema_default(param: str, field: str, dialect: str) -> Any:
-    """The default that the schema gives a field (None when it gives none)."""
-    message = descriptor("LayerParameter", dialect).fields_by_name[param].message_type
-    found = message.fields_by_name[field]
-    if is_repeated(found):
-        return ()
-    if not found.has_default_value:
-        return None
-    if found.enum_type is not None:
-        return found.enum_type.values_by_number[found.default_value].name
-    return found.default_value
 
 
 def values_of(layer: Layer) -> dict[str, Any]:

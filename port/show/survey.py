@@ -15,6 +15,7 @@ from prototxt_gen.schema.upgrade import V1_TYPES
 
 from ..graph.build import draft_graph
 from ..graph.count import Size, node_size, total
+from ..graph.forks import kept_notes
 from ..graph.graph import Graph, Node
 from ..graph.state import PHASES, NetState
 from ..layers import REGISTRY, Layer, Shape
@@ -102,6 +103,7 @@ def survey_parsed(
         notes.append(f"no layer is left in phase {phase}; this is phase {other}")
         phase = other
     survey = Survey(graph.name, parsed.dialect, parsed.reason, phase, parsed.file, notes=notes)
+    survey.notes += kept_notes(graph)
     survey.inputs = [(v.blob, v.shape) for v in graph.inputs if not v.producer]
     survey.entries = _entries(graph)
     survey.problems = [*(problems or []), *found.found]

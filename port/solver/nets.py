@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from prototxt_gen.base.errors import CaffeError, Problem, Problems, UsageError
-from prototxt_gen.schema.dialect import NO_EVIDENCE
+from prototxt_gen.schema.dialect import NO_EVIDENCE, detect_packs
+from prototxt_gen.schema.messages import native_names
+from prototxt_gen.schema.printer import to_text
+from prototxt_gen.schema.syntax import parse_tree
 from prototxt_gen.schema.text import Parsed, read_prototxt
 from prototxt_gen.schema.upgrade import upgrade_solver
 
 from ..graph.state import phase_name
+from ..layers.foreign import Foreign
 from ..module import CaffeNet
 from ..net import load_net
 
@@ -82,13 +86,25 @@ def read_solver(path: str | Path, dialect: str | None = None) -> SolverFile:
     declared, or detected in either file; the solver is read in the net's.
     """
     parsed = read_prototxt(path, "SolverParameter", dialect=dialect)
-    found = dialect or (parsed.dialect if parsed.reason != NO_EVIDENCE else None)
+    found = dialect or (parsed.dialect if not parsed.reason.startswith(NO_EVIDENCE) else None)
     train = _train(parsed, found)
     if train.parsed.dialect != parsed.dialect:
         parsed = read_prototxt(path, "SolverParameter", dialect=train.parsed.dialect)
     param, notes = upgrade_solver(parsed.message, parsed.dialect, str(path))
+    _refuse_foreign(param, parsed)
     reason = train.parsed.reason if dialect or not found else f"in the solver file, {parsed.reason}"
     return SolverFile(str(path), param, train.parsed.dialect, reason, notes, train)
+
+
+def _refuse_foreign(param: Any, parsed: Parsed) -> None:
+    """Raise UsageError for fields of forks that would change the training, all at once."""
+    native = native_names(parsed.dialect)
+    foreign = [f.name for f, _ in param.ListFields() if ("SolverParameter", f.name) not in native]
+    with Problems(UsageError, parsed.file) as problems:
+        for entry in (Foreign.named("SolverParameter", name) for name in foreign):
+            if not entry.kept:
+                found = f"the field is {', '.join(entry.forks)}'s, changes the training, and is not supported"
+                problems.add(found, fix="remove it if the result may differ", field=entry.name)
 
 
 def _train(parsed: Parsed, dialect: str | None) -> NetSource:
@@ -111,7 +127,8 @@ def train_source(param: Any, net: Parsed, place: str = "net") -> NetSource:
 
 
 def _inner(net: Any, dialect: str, file: str) -> Parsed:
-    return Parsed(net, dialect, "as the solver file", file, [0] * len(net.layers or net.layer))
+    packs = detect_packs(parse_tree(to_text(net)), "NetParameter", dialect)
+    return Parsed(net, dialect, "as the solver file", file, [0] * len(net.layers or net.layer), packs)
 
 
 def _read(solver: str, field: str, named: str, dialect: str | None) -> Parsed:

@@ -65,6 +65,18 @@ def open_weights(path: str | Path) -> ModelFile | Hdf5Model:
     return read_caffemodel(path)
 
 
+def stored_counts(caffemodel: Any) -> dict[str, int]:
+    """Layer -> how many blobs the weights files have for it; nothing where they cannot be read, which loading says."""
+    counts: dict[str, int] = {}
+    for path in weight_files(caffemodel):
+        try:
+            with open_weights(path) as model:
+                counts |= {layer.name: len(layer.blobs) for layer in model.layers}
+        except WeightsError:
+            continue
+    return counts
+
+
 def load_arrays(graph: Graph, caffemodel: Any, strict: bool = True) -> tuple[dict[Slot, Any], LoadReport]:
     """Arrays for the graph's blobs from weights files; raises WeightsError with all that does not fit.
 

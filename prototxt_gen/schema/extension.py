@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..base.errors import Problems, UsageError
-from .messages import DIALECTS, SCALARS, add_rows, descriptor, field_row, message_names, value_row
+from .messages import DIALECTS, SCALARS, add_rows, descriptor, field_row, message_names, native_names, value_row
 
 Kind = str | Mapping[str, Any] | Sequence[Any]
 Fields = Mapping[str, tuple[Any, ...]]
@@ -31,14 +31,16 @@ def extend_schema(param: str, number: int, fields: Fields) -> None:
         for dialect in DIALECTS:
             taken = descriptor("LayerParameter", dialect)
             other = taken.fields_by_name.get(param) or taken.fields_by_number.get(number)
-            if other is not None:
+            if other is not None and ("LayerParameter", other.name) in native_names(dialect):
                 found = f"LayerParameter has the field {other.number} '{other.name}' already ({dialect})"
                 problems.add(found, expected="a name and a number of its own", field=param)
-            elif message in message_names(dialect):
+            elif any(owner == message for owner, _ in native_names(dialect)):
                 problems.add(f"there is a message {message} already ({dialect})", expected="another name", field=param)
         _check(fields, param, problems)
     rows = [field_row("LayerParameter", param, number, message), *_message(message, fields)]
-    add_rows({"dialect": dialect, **row} for dialect in DIALECTS for row in rows)
+    add_rows(
+        ({"dialect": dialect, **row} for dialect in DIALECTS for row in rows), {row["message"] for row in rows[1:]}
+    )
 
 
 def _message(name: str, fields: Fields) -> Iterator[dict[str, str]]:

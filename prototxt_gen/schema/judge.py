@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ..base.errors import ParseError, Problem, closest
 from ..base.files import read_bytes
 from ..base.formats import CHECK
-from .messages import DIALECTS, message_names, schema_cache
+from .messages import DIALECTS, message_names, native_names, schema_cache
 from .sniff import check_is_prototxt, decode
 from .syntax import Field, Tree, parse_tree, printable
 from .values import fields_of
@@ -108,9 +108,13 @@ def _known(message: str) -> frozenset[str]:
 
 @schema_cache
 def _others() -> list[str]:
-    """All messages but nets and solvers: the likely ones, then the smaller first, since what is special tells more."""
+    """All messages but nets and solvers: the likely ones, then the smaller first, since what is special tells more.
+
+    Those that only forks have come last.
+    """
     names = {name for dialect in DIALECTS for name in message_names(dialect)} - {*KINDS, *_LIKELY}
-    return [*_LIKELY, *sorted(names, key=lambda name: (name in _OLD, len(_known(name)), name))]
+    native = {owner for dialect in DIALECTS for owner, _ in native_names(dialect)}
+    return [*_LIKELY, *sorted(names, key=lambda name: (name not in native, name in _OLD, len(_known(name)), name))]
 
 
 def _resembled(weights: Mapping[str, int], known: int) -> str:

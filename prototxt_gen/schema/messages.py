@@ -1,4 +1,7 @@
-"""Caffe's messages in both dialects, built from one table (`fields.tsv`) when first used, no generated code."""
+"""Caffe's messages in both dialects, built from two tables when first used, no generated code.
+
+`fields.tsv` has the two Caffes of the dialects, `community.tsv` what other forks add: a text file may use all of it.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from ..base.errors import UsageError, closest
+from .community import FORKS, fork_rows, union_rows
 
 T = TypeVar("T")
 
@@ -34,6 +38,10 @@ def _rows() -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines(), delimiter="\t"))
 
 
+# Messages that users have defined: what forks have under such a name is not meant.
+_owned: set[str] = set()
+
+
 def _add_field(message: descriptor_pb2.DescriptorProto, row: dict[str, str], enums: set[str]) -> None:
     field = message.field.add(name=row["name"], number=int(row["number"]))
     field.label = getattr(_FieldProto, f"LABEL_{row['label'].upper()}")
@@ -51,18 +59,35 @@ def _add_field(message: descriptor_pb2.DescriptorProto, row: dict[str, str], enu
         field.options.deprecated = True
 
 
+def _dialect_rows(dialect: str) -> list[dict[str, str]]:
+    return [row for row in _rows() if row["dialect"] == dialect]
+
+
+def _schema_rows(dialect: str) -> list[dict[str, str]]:
+    """A dialect with what all forks add to it; of a fork its own schema, with the numbers of its binary files."""
+    if dialect in FORKS:
+        return fork_rows(_dialect_rows(DIALECTS[0]), dialect)
+    base = _dialect_rows(dialect)
+    rows = [*base, *union_rows(base, _owned)]
+    # what forks have taken over from the other dialect's Caffe, their table does not repeat
+    lent, known = _dialect_rows(DIALECTS[1 - DIALECTS.index(dialect)]), {row["message"] for row in rows}
+    missing = {row["type"] for row in rows if row["kind"] == "field"} - known
+    return [*rows, *(row for row in lent if row["message"] in missing)]
+
+
 def _file_proto(dialect: str) -> descriptor_pb2.FileDescriptorProto:
-    """The whole schema of one dialect as protobuf's own description of a .proto file."""
+    """The whole schema of one dialect or fork as protobuf's own description of a .proto file."""
     fields: dict[str, list[dict[str, str]]] = defaultdict(list)
     values: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for row in _rows():
-        if row["dialect"] == dialect:
-            (fields if row["kind"] == "field" else values)[row["message"]].append(row)
+    for row in _schema_rows(dialect):
+        (fields if row["kind"] == "field" else values)[row["message"]].append(row)
     file = descriptor_pb2.FileDescriptorProto(name=f"caffe_{dialect}.proto", package=PACKAGE, syntax="proto2")
     messages: dict[str, Any] = {}
     # Every message first: an enum may be nested in a message that has no field of its own.
     owners = [name.rpartition(".")[0] for name in values]
-    for name in dict.fromkeys([*fields, *filter(None, owners)]):
+    held = [row["type"] for rows in fields.values() for row in rows]  # a fork's message may have no field of its own
+    bare = [kind for kind in held if kind not in SCALARS and kind not in values and kind not in fields]
+    for name in dict.fromkeys([*fields, *filter(None, owners), *bare]):
         messages[name] = file.message_type.add(name=name)
     for name, rows in values.items():
         owner, _, short = name.rpartition(".")
@@ -116,10 +141,20 @@ def _restored(name: str, dialect: str, data: bytes) -> Message:
     return message_class(name, dialect).FromString(data)
 
 
-def add_rows(rows: Iterable[dict[str, str]]) -> None:
-    """Extend the table: the schema is made anew when next used, and messages made earlier do not know the fields."""
+def add_rows(rows: Iterable[dict[str, str]], owned: Iterable[str] = ()) -> None:
+    """Extend the table: the schema is made anew when next used, and messages made earlier do not know the fields.
+
+    `owned`: messages that hold what is added and nothing else, whatever a fork has under their name.
+    """
     _rows().extend(rows)
+    _owned.update(owned)
     forget()
+
+
+@schema_cache
+def native_names(dialect: str) -> frozenset[tuple[str, str]]:
+    """(message, field) and (enum, value) that a dialect's own Caffe has, or a user has added: not only some fork."""
+    return frozenset((row["message"], row["name"]) for row in _dialect_rows(dialect))
 
 
 def field_row(
@@ -138,8 +173,12 @@ def value_row(enum: str, name: str, number: int) -> dict[str, str]:
 
 
 def message_class(name: str, dialect: str) -> Any:
-    """The protobuf class of a Caffe message (`NetParameter`, ...) in `bvlc` or `srn`; raises UsageError."""
-    if dialect not in DIALECTS:
+    """The protobuf class of a Caffe message (`NetParameter`, ...) in `bvlc` or `srn`; raises UsageError.
+
+    In a dialect it has the fields of all forks under numbers of no meaning; with the name of a fork (`FORKS`), those
+    that the fork's binary files have.
+    """
+    if dialect not in DIALECTS and dialect not in FORKS:
         raise UsageError(f"there is no dialect '{dialect}'; choose one of: {', '.join(DIALECTS)}")
     classes = _classes(dialect)
     if name not in classes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 from ..base.door import WAY_OUT
 from ..base.errors import ParseError, Problem, Problems, closest
 from ..base.files import read_bytes
-from .dialect import DEFAULT, detect, layer_types, other
+from .dialect import DEFAULT, detect, detect_packs, layer_types, other
 from .judge import KINDS, judge, judge_text, listed, neither
 from .messages import DIALECTS, message_class, message_names, schema_cache
+from .packs import split
 from .sniff import check_is_prototxt, decode
 from .syntax import Field, Scalar, Tree, parse_tree, printable
 from .values import BadValue, FieldSpec, convert, fields_of, names_of
@@ -25,7 +27,8 @@ _MOST_PROBLEMS = 100  # a file with more is of some other kind
 class Parsed:
     """A prototxt as read: the message, its dialect and why, its file, and the line of each layer entry.
 
-    `lines` follows `message.layer`, or `message.layers` where the file has such entries.
+    `lines` follows `message.layer`, or `message.layers` where the file has such entries. `packs` are the packs of
+    forks that it uses, each with the reason.
     """
 
     message: Any
@@ -33,6 +36,7 @@ class Parsed:
     reason: str
     file: str
     lines: list[int]
+    packs: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def parse(text: str, message: str = "NetParameter", dialect: str = DEFAULT, file: str = "") -> Any:
@@ -41,7 +45,10 @@ def parse(text: str, message: str = "NetParameter", dialect: str = DEFAULT, file
 
 
 def read_prototxt(path: str | Path, message: str = "NetParameter", dialect: str | None = None) -> Parsed:
-    """A prototxt file, its dialect detected unless given; raises ParseError (also for a missing file)."""
+    """A prototxt file, its dialect detected unless given; raises ParseError (also for a missing file).
+
+    `dialect` may declare packs of forks too, beside those that are recognised: `bvlc+ssd`, or `+ssd`.
+    """
     text = decode(read_bytes(path, ParseError), str(path))
     return parse_prototxt(text, message, dialect, str(path))
 
@@ -53,22 +60,30 @@ def read_tolerantly(path: str | Path, message: str, dialect: str | None = None) 
     """
     text = decode(read_bytes(path, ParseError), str(path))
     check_is_prototxt(text, KINDS.get(message, f"a {message}"), str(path))
-    tree, reason = parse_tree(text, str(path)), "as given"
-    if dialect is None:
-        dialect, reason = detect(tree, message)
+    tree = parse_tree(text, str(path))
+    dialect, reason, packs = _origin(tree, message, dialect)
     built, problems = _build(tree, message, dialect)
-    return Parsed(built, dialect, reason, str(path), layer_lines(tree)), problems.found
+    return Parsed(built, dialect, reason, str(path), layer_lines(tree), packs), problems.found
 
 
 def parse_prototxt(text: str, message: str = "NetParameter", dialect: str | None = None, file: str = "") -> Parsed:
     """The text of a prototxt, its dialect detected unless given; raises ParseError with all problems."""
     check_is_prototxt(text, KINDS.get(message, f"a {message}"), file)
     tree = parse_tree(text, file)
+    dialect, reason, packs = _origin(tree, message, dialect)
+    return Parsed(build(tree, message, dialect), dialect, reason, file, layer_lines(tree), packs)
+
+
+def _origin(tree: Tree, message: str, declared: str | None) -> tuple[str, str, dict[str, str]]:
+    """The dialect of a tree, the reason in words, and the packs; what is declared is not looked for."""
+    dialect, given = split(declared)
     reason = "as given"
     if dialect is None:
         dialect, reason = detect(tree, message)
-    built = build(tree, message, dialect)
-    return Parsed(built, dialect, reason, file, layer_lines(tree))
+    packs = detect_packs(tree, message, dialect, given)
+    if packs:
+        reason += "; with " + ", ".join(f"{name}: {why}" for name, why in packs.items())
+    return dialect, reason, packs
 
 
 def read_any(path: str | Path, dialect: str | None = None) -> tuple[str, Parsed]:

@@ -21,6 +21,7 @@ from port.onnx.export import build_onnx
 from port.onnx.session import run_onnx, session
 from prototxt_gen.base.errors import CaffeError, DataError, Problem
 from prototxt_gen.schema import DIALECTS
+from prototxt_gen.schema.packs import PACKS
 from prototxt_gen.schema.text import read_prototxt
 
 from .cases import find_recorded
@@ -89,10 +90,12 @@ def read_recording(prototxt: Path) -> Recording:
 
 
 def phase_and_dialect(prototxt: Path) -> tuple[str, str | None]:
-    """The first line of a recorded net names the phase, a folder above it the dialect."""
+    """The first line of a recorded net names the phase, a folder above it the dialect or the fork."""
     first = prototxt.read_text(encoding="utf-8").partition("\n")[0]
     parts = [part.partition("_")[0] for part in reversed(prototxt.parent.parts)]  # srn_more is of the same Caffe
-    return first.partition("phase:")[2].strip() or "TEST", next((part for part in parts if part in DIALECTS), None)
+    dialect = next((part for part in parts if part in DIALECTS), None)
+    fork = next((f"+{part}" for part in parts if part in PACKS), None)
+    return first.partition("phase:")[2].strip() or "TEST", dialect or fork
 
 
 def read_arrays(source: Any, path: Path | None = None) -> dict[str, np.ndarray]:
@@ -107,8 +110,9 @@ def read_arrays(source: Any, path: Path | None = None) -> dict[str, np.ndarray]:
 def load_case(recording: Recording, faithful_bugs: bool = False) -> tuple[Graph, CaffeNet]:
     """Graph and torch net of a case, with its recorded parameters and input shapes."""
     parsed = read_prototxt(recording.prototxt, dialect=recording.dialect)
-    graph = build_graph(parsed, NetState(recording.phase), faithful_bugs)
     held = recording.blobs("param")
+    counts = {layer: len(blobs) for layer, blobs in held.items()}
+    graph = build_graph(parsed, NetState(recording.phase), faithful_bugs, stored=lambda: counts)
     arrays = {(i, j): array for i, node in enumerate(graph.nodes) for j, array in held.get(node.name, {}).items()}
     return graph, build_module(graph, arrays)
 

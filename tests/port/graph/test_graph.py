@@ -186,7 +186,9 @@ def test_in_place_after_another_reader(problems):
     assert problem.fix == "give the top another name"
 
 
-@pytest.mark.parametrize(("kind", "dialect", "other"), [("BN", "bvlc", "srn"), ("BatchNorm", "srn", "bvlc")])
+@pytest.mark.parametrize(
+    ("kind", "dialect", "other"), [("BatchReduction", "bvlc", "srn"), ("BatchNorm", "srn", "bvlc")]
+)
 def test_a_layer_type_of_the_other_dialect(problems, kind, dialect, other):
     (problem,) = problems(IMAGE + layer("n", kind, "data", "n"), dialect=dialect)
     assert (problem.line, problem.layer) == (3, "n")

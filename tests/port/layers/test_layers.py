@@ -14,11 +14,13 @@ from small_nets import inputs, layer
 import port
 from port.graph.reference import run_reference
 from port.layers import REGISTRY, RULES, Context, Layer, Misfit, make_layer, register
-from port.layers.base import dialects, schema_default
+from port.layers.base import dialects
+from port.layers.making import schema_default
 from port.layers.pooling import pool_extent
 from port.weights.fillers import fan, fill, stream
 from prototxt_gen.base.errors import NetError
 from prototxt_gen.schema import descriptor, is_repeated, message_class
+from prototxt_gen.schema.messages import native_names
 from verify.parity.golden import find_cases, load_case, read_recording
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -31,7 +33,8 @@ def schema_fields(kind: str, dialect: str) -> dict[str, tuple[str, str]]:
     """Field -> the *_param message of a layer type that has it, and its type."""
     params = descriptor("LayerParameter", dialect).fields_by_name
     held = [(param, params[param].message_type) for param in REGISTRY[kind].param if param in params]
-    return {f.name: (param, f) for param, message in held for f in message.fields}
+    native = native_names(dialect)  # what forks have beside is honoured or refused one by one
+    return {f.name: (param, f) for param, message in held for f in message.fields if (message.name, f.name) in native}
 
 
 # Defaults that are not the schema's, because Caffe's code looks at whether the field was set.
@@ -119,7 +122,7 @@ def test_every_field_of_the_schema_is_taken(kind):
 
 
 def params_of(dialect: str) -> set[str]:
-    return set(descriptor("LayerParameter", dialect).fields_by_name)
+    return {name for owner, name in native_names(dialect) if owner == "LayerParameter"}
 
 
 @each_type

@@ -88,7 +88,7 @@ BROKEN = (
     + fully("f", "odd", "f", 5, "inner_product { }")
     + layer("p", "Pooling", "c", "p", "pooling_param { kernel_size: 90 }")
     + layer("lost", "ReLU", "nothing", "lost")
-    + layer("bn", "BN", "c", "bn")
+    + layer("bn", "BatchReduction", "c", "bn")
     + fully("g", "c", "g", 6)
 )
 
@@ -114,7 +114,7 @@ def test_unknown_things_are_shown(inspect):
         "layer 'odd': the layer type 'Oddity' is unknown",
         "layer 'p', field",
         "layer 'lost', field 'bottom': the bottom 'nothing' is not made",
-        "layer 'bn': the layer type 'BN' does not exist in the dialect 'bvlc'",
+        "layer 'bn': the layer type 'BatchReduction' does not exist in the dialect 'bvlc'",
     ):
         assert sum(problem in line for line in found) == 1, problem
 

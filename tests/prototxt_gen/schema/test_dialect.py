@@ -72,12 +72,22 @@ def test_the_larger_part_decides_and_the_rest_is_told():
 
 
 def test_tie_is_bvlc():
-    dialect, reason = found('layer { type: "Input" }\nlayer { type: "BN" }')
-    assert dialect == "bvlc" and "'BN' in line 2" in reason
+    dialect, reason = found('layer { type: "Input" }\nlayer { type: "Gather" }')
+    assert dialect == "bvlc" and "'Gather' in line 2" in reason
+
+
+def test_what_the_fork_shares_with_packs_gives_way():
+    """ROIPooling beside BVLC's BatchNorm is Faster R-CNN's, not the authors' fork's; beside Gather it is the fork's."""
+    shared = 'layer { type: "ROIPooling" }\n' * 3
+    assert found(shared)[0] == "srn"
+    dialect, reason = found(shared + 'layer { type: "BatchNorm" }')
+    assert dialect == "bvlc" and "'BatchNorm' in line 4" in reason and "against" not in reason
+    assert found(shared + 'layer { type: "Permute" }')[0] == "bvlc"
+    assert found(shared + 'layer { type: "Permute" }\nlayer { type: "Gather" }')[0] == "srn"
 
 
 def test_problems_are_those_of_the_dialect_that_fits_better():
-    text = 'layer { type: "BN" bn_param { } } layer { input_param { } nonsense: 1 }'
+    text = 'layer { type: "Gather" batch_reduction_param { } } layer { input_param { } nonsense: 1 }'
     with pytest.raises(ParseError) as caught:
         parse_prototxt(text)
     assert [p.field for p in caught.value.problems] == ["input_param", "nonsense"]
@@ -87,7 +97,7 @@ def test_problems_are_those_of_the_dialect_that_fits_better():
 def test_a_given_dialect_is_obeyed():
     assert parse_prototxt('layer { type: "ReLU" }', dialect="srn").dialect == "srn"
     with pytest.raises(ParseError, match="only in srn"):
-        parse_prototxt("layer { bn_param { } }", dialect="bvlc")
+        parse_prototxt("layer { batch_reduction_param { } }", dialect="bvlc")
 
 
 def test_layer_types():

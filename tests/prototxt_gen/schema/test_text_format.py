@@ -151,7 +151,9 @@ def test_a_flood_of_problems_is_cut_short():
     assert len(found) == 101 and "30 more" in found[-1].found
 
 
-@pytest.mark.parametrize("dialect, field, there", [("bvlc", "bn_param", "srn"), ("srn", "input_param", "bvlc")])
+@pytest.mark.parametrize(
+    "dialect, field, there", [("bvlc", "batch_reduction_param", "srn"), ("srn", "input_param", "bvlc")]
+)
 def test_field_of_the_other_dialect(dialect, field, there):
     (problem,) = problems(f"layer {{ {field} {{ }} }}", dialect=dialect)
     assert f"only in {there}" in problem.found and there in problem.fix
