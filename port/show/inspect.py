@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prototxt_gen.base.columns import columns, fitted, fold
-from prototxt_gen.base.errors import Problem, UsageError
+from prototxt_gen.base.errors import Problem, UsageError, told
 from prototxt_gen.base.files import write_text
 from prototxt_gen.schema.judge import NET, judge_file
 
@@ -91,7 +91,7 @@ def describe_survey(survey: Survey, width: int | None = None) -> str:
         count = sum(entry.kind == UNKNOWN for entry in survey.entries)
         lines.append(f"layers of unknown type: {count} ({', '.join(map(printable, unknown))})")
     if survey.problems:
-        lines += [f"problems: {len(survey.problems)}", *(f"  {problem}" for problem in survey.problems)]
+        lines += [f"problems: {len(survey.problems)}", *(f"  {line}" for line in told(survey.problems))]
     return "\n".join(lines)
 
 

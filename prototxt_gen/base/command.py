@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from .door import open_files
-from .errors import CaffeError, CaffeWarning
+from .errors import CaffeError, CaffeWarning, told
 from .quiet import libraries_quiet
 
 OK, CHECK_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -102,9 +102,10 @@ def _run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None
         return status
     except CaffeError as error:
         sys.stdout.flush()
-        for problem in error.problems[:MOST]:
-            print(f"error: {problem}", file=sys.stderr)
-        if more := len(error.problems) - MOST if len(error.problems) > MOST else 0:
+        lines = told(error.problems)
+        for line in lines[:MOST]:
+            print(f"error: {line}", file=sys.stderr)
+        if more := len(lines) - MOST if len(lines) > MOST else 0:
             print(f"error: and {more:,} more problems", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:

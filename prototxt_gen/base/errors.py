@@ -40,6 +40,26 @@ class Problem:
         return text
 
 
+ALIKE = 3  # so many problems that differ in their place alone are told one by one
+
+
+def told(problems: Iterable[Problem]) -> list[str]:
+    """The problems as lines; where more than `ALIKE` say the same of different places, once with their number."""
+    groups: dict[tuple[str, ...], list[Problem]] = {}
+    for each in problems:
+        groups.setdefault((each.found, each.expected, each.fix, str(each.file), each.field), []).append(each)
+    lines = []
+    for group in groups.values():
+        if len(group) <= ALIKE:
+            lines += map(str, group)
+            continue
+        places = list(dict.fromkeys(f"'{each.layer}'" if each.layer else f"line {each.line}" for each in group[1:]))
+        rest = len(places) - ALIKE
+        more = f" and {rest} more" if rest > 0 else ""
+        lines.append(f"{group[0]} ({len(group)} times: also {', '.join(places[:ALIKE])}{more})")
+    return lines
+
+
 class CaffeError(Exception):
     """Base of every error that a user of this project can cause or meet; holds all `problems` at once."""
 
@@ -47,7 +67,7 @@ class CaffeError(Exception):
         if isinstance(problems, str):
             problems = Problem(problems)
         self.problems = [problems] if isinstance(problems, Problem) else list(problems)
-        super().__init__("\n".join(map(str, self.problems)))
+        super().__init__("\n".join(told(self.problems)))
 
 
 class ParseError(CaffeError):
