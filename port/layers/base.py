@@ -119,6 +119,7 @@ class Layer(MemoryTraits):
     hangs: ClassVar[bool] = False  # drawn below the layer whose blob it changes, value by value
     supplied: ClassVar[bool] = False  # of data layers: the program fills its tops
     selects: ClassVar[bool] = False  # how many items its tops have depends on the values of its bottoms
+    selected_axis: ClassVar[int] = 0  # the axis of its tops along which those items stand
     carries_state: ClassVar[bool] = False  # what one forward leaves, the next one uses
     across_ranks: ClassVar[bool] = False  # exchanges batches between processes
     default_weight: ClassVar[float] = 1.0  # of a loss's first top, where the net gives none

@@ -82,7 +82,8 @@ def _shapes_at(graph: Graph, factor: int, selecting: Node | None = None) -> dict
                 return None
             tops = node.layer.top_shapes(*bottoms)
             if node is selecting:
-                tops = tuple((top[0] + 1, *top[1:]) for top in tops)
+                at = node.layer.selected_axis
+                tops = tuple((*top[:at], top[at] + 1, *top[at + 1 :]) for top in tops)
             shapes |= {v.name: s for v, s in zip(node.tops, tops, strict=True)}
     except Misfit:
         return None
