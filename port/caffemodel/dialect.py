@@ -43,6 +43,8 @@ def _signs(layer: Any) -> Iterable[tuple[str, str]]:
     for number in sorted(layer.telling):
         dialect, field = telling_fields()[number]
         yield dialect, f"has the field {field} ({number})"
+    if any(blob.dtype.name == "float16" for blob in layer.blobs):
+        yield _FOREIGN, "has float16 values, as NVIDIA's Caffe writes them"
     if any(blob.dtype.itemsize == 8 for blob in layer.blobs):
         yield "bvlc", "has double_data"
 

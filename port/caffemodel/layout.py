@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from prototxt_gen.schema.messages import DIALECTS, descriptor
+from prototxt_gen.schema.messages import DIALECTS, descriptor, native_names
 
+_LAYER = "LayerParameter"
 MAX_RANK = 32  # Caffe's kMaxBlobAxes
 MAX_COUNT = 2**31 - 1  # values of one blob: Caffe counts in int
 MAX_FILE_SIZE = 2**31 - 1  # bytes: protobuf's limit, and so Caffe's
@@ -53,7 +54,10 @@ def layer_messages() -> dict[int, str]:
 @cache
 def telling_fields() -> dict[int, tuple[str, str]]:
     """LayerParameter's field numbers that one dialect alone has -> that dialect, the field's name."""
-    fields = {dialect: descriptor("LayerParameter", dialect).fields_by_number for dialect in DIALECTS}
+    fields = {
+        dialect: {f.number: f for f in descriptor(_LAYER, dialect).fields if (_LAYER, f.name) in native_names(dialect)}
+        for dialect in DIALECTS
+    }
     return {
         number: (dialect, field.name)
         for dialect in DIALECTS

@@ -62,8 +62,8 @@ class Blob:
     """One stored parameter (Caffe's BlobProto, semantics of `Blob::FromProto`).
 
     `shape`: the stored dimensions; `legacy`: they are num, channels, height, width, an absent one being 0.
-    A blob without any shape is a scalar () with one value, (0,) with none. `dtype`: float32, or float64
-    where the file has double_data. `span`: the bytes of the message in the file.
+    A blob without any shape is a scalar () with one value, (0,) with none. `dtype`: float32, float64
+    where the file has double_data, or what NVIDIA's raw_data has (float16). `span`: the message's bytes in the file.
     """
 
     __slots__ = ("_data", "_diff", "_source", "legacy", "shape", "span")

@@ -25,6 +25,9 @@ _MOST_PROBLEMS = 1000  # more only repeat themselves
 # BlobProto (proto numbers)
 _LEGACY = (1, 2, 3, 4)  # num, channels, height, width
 _DATA, _DIFF, _SHAPE, _DOUBLE_DATA, _DOUBLE_DIFF = 5, 6, 7, 8, 9
+# NVIDIA's: the values as bytes, and their type before them
+_RAW_TYPE, _RAW_DIFF_TYPE, _RAW_DATA, _RAW_DIFF = 10, 11, 12, 13
+_RAW_TYPES = ("<f8", "<f4", "<f2", "<i4", "<u4", "|u1")
 
 
 def read_caffemodel(path: str | Path) -> ModelFile:
@@ -166,6 +169,7 @@ def _scan_blob(source: Source, scan: Scan, start: int, stop: int) -> tuple[Blob,
     is_legacy = False
     dims: list[int] = []
     foreign: set[int] = set()
+    raw: dict[int, Field] = {}
     values = {_DATA: Values(_DATA, "<f4"), _DIFF: Values(_DIFF, "<f4")}
     for field in scan.fields(start, stop):
         number = field[0]
@@ -175,6 +179,8 @@ def _scan_blob(source: Source, scan: Scan, start: int, stop: int) -> tuple[Blob,
             values[number].add(field)
         elif number == _SHAPE:
             _scan_dims(scan, field, dims)
+        elif number in (_RAW_TYPE, _RAW_DIFF_TYPE, _RAW_DATA, _RAW_DIFF):
+            raw[number] = field
         elif number in legacy:
             legacy[number], is_legacy = _integer(scan, field, 32), True
         elif len(foreign) < 8:
@@ -184,6 +190,7 @@ def _scan_blob(source: Source, scan: Scan, start: int, stop: int) -> tuple[Blob,
         values[double] if double in values and values[double].count else values[single]
         for double, single in ((_DOUBLE_DATA, _DATA), (_DOUBLE_DIFF, _DIFF))
     )
+    data, diff = _raw_values(scan, raw, _RAW_TYPE, data), _raw_values(scan, raw, _RAW_DIFF_TYPE, diff)
     shape = tuple(legacy.values()) if is_legacy else tuple(dims)
     if not shape and data.count == 0:
         shape = (0,)
@@ -193,6 +200,21 @@ def _scan_blob(source: Source, scan: Scan, start: int, stop: int) -> tuple[Blob,
     if wrong and foreign:
         wrong += f" (it has fields {sorted(foreign)}, which no Caffe of ours knows)"
     return Blob(source, (start, stop), shape, is_legacy, data, diff if diff.count else None), wrong
+
+
+def _raw_values(scan: Scan, raw: dict[int, Field], kind: int, plain: Values) -> Values:
+    """The values that NVIDIA's Caffe stores as bytes of one type, float16 among them; raises WireError."""
+    stored = raw.get(kind + _RAW_DATA - _RAW_TYPE)
+    if stored is None or (kind in raw and stored[3] == stored[4]):
+        return plain
+    number = _integer(scan, raw[kind], 32) if kind in raw else -1
+    if not 0 <= number < len(_RAW_TYPES):
+        found = f"values as bytes of the type {number}" if kind in raw else "values as bytes without their type"
+        raise WireError(stored[2], found, f"a type from 0 to {len(_RAW_TYPES) - 1}, as NVIDIA's Caffe writes it")
+    _inside(stored)
+    values = Values(stored[0], _RAW_TYPES[number])
+    values.add(stored)
+    return values
 
 
 def _wrong_shape(shape: tuple[int, ...], data: int, diff: int) -> str:

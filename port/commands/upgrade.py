@@ -12,6 +12,7 @@ from prototxt_gen.base import command
 from prototxt_gen.base.door import add_layers
 from prototxt_gen.base.errors import NetError, Problem, UsageError
 from prototxt_gen.base.files import write_text
+from prototxt_gen.schema.community import FORKS
 
 from .options import add_dialect
 
@@ -30,6 +31,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default for text: the standard output")
     add_dialect(parser, "as which Caffe does; ")
+    parser.add_argument("--fork", choices=FORKS, help="whose field numbers a binary file has; default: told by them")
     add_layers(parser)
     parser.set_defaults(run=run)
 
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if kind == "prototxt":
         notes = upgrade_text(args.file, args.output, args.dialect)
     elif kind == "caffemodel":
-        notes = upgrade_binary(args.file, args.output, args.dialect)
+        notes = upgrade_binary(args.file, args.output, args.dialect, args.fork)
     else:
         what = {"hdf5": "an HDF5 file", "blob": "a single blob", "solverstate": "a solver state"}[kind]
         raise UsageError(Problem(f"this is {what}", "a net, a solver or a .caffemodel", file=args.file))
@@ -71,23 +73,20 @@ def upgrade_text(path: Path, output: Path | None, dialect: str | None) -> list[s
     return _account(f"{path}: {what}, dialect {parsed.dialect} ({parsed.reason})", notes, output)
 
 
-def upgrade_binary(path: Path, output: Path | None, dialect: str | None) -> list[str]:
+def upgrade_binary(path: Path, output: Path | None, dialect: str | None, fork: str | None = None) -> list[str]:
     """Upgrade a .caffemodel to `output`, its blobs as they are; returns what was done, in lines."""
     from prototxt_gen.schema import Parsed, upgrade_parsed
-    from prototxt_gen.schema.dialect import DEFAULT
 
     from ..caffemodel import read_caffemodel, write_net
+    from ..caffemodel.forks import net_message
 
     if output is None:
         raise UsageError(Problem("a binary file is not written to the terminal", fix="give --output", file=path))
     with read_caffemodel(path) as model:
-        hint, reason = model.dialect_hint()
-        if hint is None:
-            reason = f"{DEFAULT} is the default: {reason}"
-        dialect, reason = (dialect, "as given") if dialect else (hint or DEFAULT, reason)
+        message, dialect, reason = net_message(model, dialect, fork)
         numbers = list(range(1, len(model.layers) + 1))
         try:
-            upgraded, notes = upgrade_parsed(Parsed(model.message(dialect), dialect, reason, str(path), numbers))
+            upgraded, notes = upgrade_parsed(Parsed(message, dialect, reason, str(path), numbers))
         except NetError as error:  # a layer's number is no line of the file
             raise NetError([replace(problem, line=0) for problem in error.problems]) from None
         blobs = [model.layers[number - 1].blobs if number else [] for number in upgraded.lines]

@@ -35,7 +35,7 @@ def describe_weights(path: Path, width: int | None = None) -> str:
             blobs = layer.blobs if isinstance(layer.blobs, dict) else dict(enumerate(layer.blobs))
             values = sum(blob.count for blob in blobs.values())
             count += values
-            shapes = [show(blob.shape) + (" (old form)" if blob.legacy else "") for blob in blobs.values()]
+            shapes = [_blob_shape(blob) for blob in blobs.values()]
             if list(blobs) != list(range(len(blobs))):  # shared blobs are left out
                 shapes = [f"{i}: {shape}" for i, shape in zip(blobs, shapes, strict=True)]
             unknown += layer.type not in known
@@ -50,6 +50,12 @@ def describe_weights(path: Path, width: int | None = None) -> str:
         if unknown:
             lines.append(f"layers of unknown type: {unknown}")
         return "\n".join(lines)
+
+
+def _blob_shape(blob: Any) -> str:
+    """A blob's shape, and what is unusual about it."""
+    kind = getattr(blob, "dtype", np.dtype("f4"))
+    return show(blob.shape) + (" (old form)" if blob.legacy else "") + (f" {kind}" if kind != np.float32 else "")
 
 
 def _names(names: list[str]) -> str:
