@@ -1,4 +1,4 @@
-"""python -m port export: a net as ONNX."""
+"""python -m port export: a net as ONNX, or the weights alone as arrays."""
 
 from __future__ import annotations
 
@@ -8,24 +8,33 @@ from typing import Any
 
 from prototxt_gen.base import command
 from prototxt_gen.base.door import add_layers
+from prototxt_gen.base.errors import Problem, UsageError
 
 from .options import add_dialect
 
-EXAMPLES = "  python -m port export --prototxt net.prototxt --caffemodel net.caffemodel --output net.onnx"
+FORMATS = ("npz", "safetensors")
+SUFFIXES = tuple(f".{form}" for form in FORMATS)
+
+EXAMPLES = """  python -m port export --prototxt net.prototxt --caffemodel net.caffemodel --output net.onnx
+  python -m port export --caffemodel net.caffemodel --output net.safetensors"""
 
 
 def add(verbs: Any) -> None:
     """Add the command and its arguments."""
     parser = verbs.add_parser(
         "export",
-        help="write a net as ONNX",
-        description="Write an ONNX file whose values bear the blobs' names and whose batch size is free.",
+        help="write a net as ONNX, or weights as arrays",
+        description="Write an ONNX file whose values bear the blobs' names and whose batch size is free; or the blobs "
+        "of a weights file of any fork as arrays named layer/index, without its net.",
     )
-    parser.add_argument("--prototxt", required=True, type=Path, metavar="FILE")
+    parser.add_argument("--prototxt", type=Path, metavar="FILE", help="the net; not needed for the weights alone")
     parser.add_argument(
         "--caffemodel", required=True, metavar="A,B", help="weights, binary or HDF5; several as a comma list"
     )
-    parser.add_argument("--output", required=True, type=Path, metavar="FILE.onnx")
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE")
+    parser.add_argument(
+        "--format", choices=("onnx", *FORMATS), help="default: as the output's name ends; onnx where a net is given"
+    )
     parser.add_argument("--phase", choices=["TRAIN", "TEST"], default="TEST", help="default: TEST")
     add_dialect(parser)
     parser.add_argument("--opset", type=int, help="13 to 26 (default: 17)")
@@ -35,7 +44,9 @@ def add(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write an ONNX file."""
+    """Write an ONNX file, or arrays."""
+    if args.prototxt is None or args.format in FORMATS or (not args.format and args.output.suffix in SUFFIXES):
+        return _weights(args)
     from ..net import load_net
     from ..onnx.export import DEFAULT_OPSET, export_onnx
 
@@ -45,4 +56,18 @@ def run(args: argparse.Namespace) -> int:
     opset = DEFAULT_OPSET if args.opset is None else args.opset
     export_onnx(net, args.output, opset=opset, blobs="all" if args.all_blobs else "outputs")
     print(f"{args.output}: opset {opset}, {args.output.stat().st_size:,} bytes")
+    return command.OK
+
+
+def _weights(args: argparse.Namespace) -> int:
+    """Write the weights alone."""
+    from ..weights.arrays import arrays_format, save_arrays, weight_arrays
+
+    if args.format == "onnx" or args.output.suffix == ".onnx":
+        raise UsageError(Problem("no net is given", "--prototxt, which ONNX needs", file=args.output))
+    form = arrays_format(args.output, args.format)
+    arrays = weight_arrays(args.caffemodel)
+    save_arrays(arrays, args.output, form)
+    values = sum(array.size for array in arrays.values())
+    print(f"{args.output}: {len(arrays)} arrays, {values:,} values, {args.output.stat().st_size:,} bytes")
     return command.OK
