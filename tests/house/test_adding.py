@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from house import PACKAGES, ROOT
 
-PERMUTE = '''"""Permute: the axes of a blob in another order."""
+TURN = '''"""Turn: the axes of a blob in another order."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from prototxt_gen.schema.extension import extend_schema
 
 from .base import Layer, Misfit, register
 
-extend_schema("permute_param", 202, {"order": ("uint32[]", None)})
+extend_schema("turn_param", 9002, {"order": ("uint32[]", None)})
 
 
 @register
-class Permute(Layer):
+class Turn(Layer):
     """Axis i of the top is axis order[i] of the bottom; axes that are not named follow in their order."""
 
-    type = "Permute"
+    type = "Turn"
     family = "reshaping"
-    param = ("permute_param",)
+    param = ("turn_param",)
 
     order: tuple[int, ...] = ()
 
@@ -96,7 +96,7 @@ RUNTIME = Runtime("halves", 9, run, lambda job: "" if job.inputs else "it wants 
 
 NET = """name: "permuted"
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 5 dim: 7 } } }
-layer { name: "turned" type: "Permute" bottom: "data" top: "turned" permute_param { order: 0 order: 3 } }
+layer { name: "turned" type: "Turn" bottom: "data" top: "turned" turn_param { order: 0 order: 3 } }
 layer { name: "fc" type: "InnerProduct" bottom: "turned" top: "y"
         inner_product_param { num_output: 4 weight_filler { type: "xavier" } } }
 """
@@ -111,7 +111,7 @@ def copy(tmp_path_factory) -> Path:
         shutil.copytree(ROOT / package, folder / package, ignore=leave)
     (folder / "net.prototxt").write_text(NET)
     (folder / "plain.prototxt").write_text(
-        NET.replace("Permute", "Flatten").replace("permute_param { order: 0 order: 3 }", "")
+        NET.replace("Turn", "Flatten").replace("turn_param { order: 0 order: 3 }", "")
     )
     return folder
 
@@ -132,12 +132,12 @@ def seeded(folder: Path, net: str) -> list[str]:
 
 
 def test_a_layer_type_is_one_file(copy):
-    assert "the layer type 'Permute' is unknown" in run(copy, "port", "inspect", "net.prototxt")
-    (copy / "port" / "layers" / "permute.py").write_text(PERMUTE)
+    assert "the layer type 'Turn' is unknown" in run(copy, "port", "inspect", "net.prototxt")
+    (copy / "port" / "layers" / "turn.py").write_text(TURN)
     (row,) = [line.split() for line in run(copy, "port", "inspect", "net.prototxt").splitlines() if " turned " in line][
         :1
     ]
-    assert row[1:3] == ["turned", "Permute"] and "2x7x3x5" in row
+    assert row[1:3] == ["turned", "Turn"] and "2x7x3x5" in row
     files = seeded(copy, "net.prototxt")
     out = run(copy, "verify", "net", *files, "--json", "report.json")
     assert "PASS: all within 1e-05" in out and {"torch", "onnx"} <= set(
