@@ -13,6 +13,7 @@ from prototxt_gen.schema.upgrade import upgrade_parsed
 
 from ..layers import REGISTRY, Context, Layer, Misfit, Shape, make_layer, show
 from ..layers.base import VARIANTS, as_shape, dialects
+from .filling import check_fillers
 from .forks import keep_settings, unknown_type
 from .graph import Graph, Node, Value, name_values
 from .memory import share_memory
@@ -109,10 +110,11 @@ class _Builder:
         if self.graph.faithful_bugs:
             share_memory(self.graph)
         name_values(self.graph)
-        for blob in set(self.given) - {value.blob for value in self.graph.inputs}:
+        for blob in set(self.given) - {value.blob for value in self.graph.inputs} - self.broken:
             fix = closest(blob, {value.blob for value in self.graph.inputs})
             self.problems.add(f"a shape is given for '{blob}', which is no input", fix=fix)
         check_params(self.graph.nodes, self.graph.dialect, self.problems)
+        check_fillers(self.graph.nodes, self.graph.dialect, self.problems)
 
     def _net_inputs(self) -> None:
         net = self.graph.net
@@ -120,9 +122,10 @@ class _Builder:
         shapes = [as_shape(s) for s in net.input_shape] or dims
         if net.input_shape and net.input_dim and self.graph.dialect == "srn":  # bvlc upgrades, and lets shapes win
             self.problems.add("both input_shape and input_dim", expected="one of the two", field="input_dim")
-        if len(shapes) != len(net.input):
+        if len(shapes) != len(net.input) or len(net.input_dim) % 4:
+            shaped = f"{len(net.input_dim)} input_dim" if len(net.input_dim) % 4 else f"{len(shapes)} shapes"
             self.problems.add(
-                f"{len(net.input)} inputs and {len(shapes)} shapes",
+                f"{len(net.input)} inputs and {shaped}",
                 expected="one input_shape, or four input_dim, for each input",
                 field="input_shape",
             )
@@ -132,7 +135,7 @@ class _Builder:
                 self.problems.add(f"the input '{blob}' stands there twice", fix="give one another name", field="input")
                 continue
             try:
-                require_sizes([shape or ()], f"the input '{blob}' has the shape")
+                require_sizes([shape or ()], self.graph.dialect, f"the input '{blob}' has the shape")
             except Misfit as misfit:
                 self.problems.add(**misfit.parts)
                 shape = None
@@ -252,8 +255,8 @@ class _Builder:
             return self._data_shapes(message, layer, place), []
         try:
             extents, specs = layer.top_shapes(*shapes), layer.blobs(*shapes)
-            require_sizes(extents)
-            require_parameters(specs)
+            require_sizes(extents, self.graph.dialect)
+            require_parameters(specs, self.graph.dialect)
             return extents, specs
         except Misfit as misfit:
             parts = dict(misfit.parts)
@@ -269,7 +272,7 @@ class _Builder:
             return given
         try:
             own = layer.top_shapes()
-            require_sizes(own)
+            require_sizes(own, self.graph.dialect)
         except Misfit as misfit:
             read = self._read_shapes(message, layer)
             if read is None:

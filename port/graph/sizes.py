@@ -16,13 +16,16 @@ from ..layers import BlobSpec, Misfit, Shape, show
 from .graph import Graph, Node, Value
 
 MOST = 2**31 - 1  # INT_MAX: what Caffe counts the values of a blob with
+MOST_AXES = {"bvlc": 32, "srn": 64}  # BVLC's kMaxBlobAxes; the fork has no limit, but NumPy has
 _NEVER_MORE = 64 * 2**20  # bytes that every machine has; below them nobody asks the system
 _DRAWING = 28  # bytes a value while a filler draws: three arrays in double precision, one in single
 
 
-def require_sizes(shapes: Iterable[Shape], what: str = "the shape") -> None:
-    """Raise Misfit for what Blob::Reshape refuses: a negative extent, or more values than INT_MAX."""
+def require_sizes(shapes: Iterable[Shape], dialect: str, what: str = "the shape") -> None:
+    """Raise Misfit for what Blob::Reshape refuses: too many axes, a negative extent, or more values than INT_MAX."""
     for shape in shapes:
+        if len(shape) > MOST_AXES[dialect]:
+            raise Misfit(f"{what} {show(shape)} with {len(shape)} axes", f"{MOST_AXES[dialect]} at most", "shape")
         if any(extent < 0 for extent in shape):
             raise Misfit(f"{what} {show(shape)}", "extents of 0 or more", "shape")
         count = 1
@@ -34,10 +37,10 @@ def require_sizes(shapes: Iterable[Shape], what: str = "the shape") -> None:
                 raise Misfit(f"{what} {show(shape)}, {prod(shape)} values", f"{MOST} at most, in Caffe", "shape")
 
 
-def require_parameters(specs: Iterable[BlobSpec]) -> None:
+def require_parameters(specs: Iterable[BlobSpec], dialect: str) -> None:
     """The same for the parameters of a layer."""
     for spec in specs:
-        require_sizes([spec.shape], f"its {spec.name}:")
+        require_sizes([spec.shape], dialect, f"its {spec.name}:")
 
 
 def parameter_bytes(graph: Graph, loaded: Collection[tuple[int, int]] = ()) -> int:

@@ -288,6 +288,13 @@ def at_least(rank: int, shape: Shape) -> None:
         raise Misfit(f"an input with {len(shape)} axes", f"{rank} or more", "bottom")
 
 
+def at_most_4(*shapes: Shape) -> None:
+    """Raise Misfit for a bottom with more axes than N, C, H, W, where Caffe asks for these by name (LegacyShape)."""
+    for shape in shapes:
+        if len(shape) > 4:
+            raise Misfit(f"an input with {len(shape)} axes", "at most 4: N, C, H, W", "bottom")
+
+
 def same_shape(shapes: Iterable[Shape]) -> None:
     """Raise Misfit unless all bottoms have one shape."""
     shapes = list(shapes)

@@ -230,7 +230,7 @@ class InfogainLoss(_SoftmaxLoss):
         try:
             values = np.array(read_blob(Path(self.source)).data, np.float32)
         except CaffeError as error:
-            raise Misfit(f"the infogain matrix cannot be read: {error}", field="source") from None
+            raise Misfit(f"the infogain matrix cannot be read: {error}", "a BlobProto file", "source") from None
         if values.size != classes * classes:
             raise Misfit(f"an infogain matrix of {values.size} values", f"{classes} x {classes}", "source")
         return values.reshape(classes, classes)
@@ -292,6 +292,7 @@ class MultinomialLogisticLoss(Loss):
     """-log of the label's probability, mean over the batch; semantics 1.36 (multinomial_logistic_loss_layer)."""
 
     type = "MultinomialLogisticLoss"
+    four_axes = (0, 1)
 
     def top_shapes(self, x, label):
         shapes = super().top_shapes(x, label)

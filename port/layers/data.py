@@ -64,6 +64,20 @@ class _Transformed(DataLayer):
         own = {k: v for k, v in set_fields(message, cls.param[:1]).items() if k not in DEPRECATED}
         return own | set_fields(message, cls.param[1:])
 
+    def __post_init__(self):
+        """Raise Misfit for fields that exclude or need each other (DataTransformer's constructor)."""
+        for one, other in (("mean_file", "mean_value"), ("force_color", "force_gray")):
+            if getattr(self, one) and getattr(self, other):
+                raise Misfit(f"both {one} and {other}", "one of them", "transform_param")
+        if self.original_image and not self.crop_size:
+            raise Misfit("original_image without crop_size", field="crop_size", fix="set crop_size")
+
+
+def both_or_neither(new_height: int, new_width: int) -> None:
+    """Raise Misfit for one side of the size that images are resized to (image_data_layer, DataLayerSetUp)."""
+    if bool(new_height) != bool(new_width):
+        raise Misfit(f"new_height {new_height}, new_width {new_width}", "both, or neither", "new_height")
+
 
 class _Transforming(_Transformed):
     """Those that read a source: one image blob, and labels where there is a second top."""
@@ -106,6 +120,10 @@ class ImageData(_Transforming):
     new_width: int = 0
     is_color: bool = True
     root_folder: str = ""
+
+    def __post_init__(self):
+        super().__post_init__()
+        both_or_neither(self.new_height, self.new_width)
 
     def top_shapes(self):
         size = (self.crop_size,) * 2 if self.crop_size else (self.new_height, self.new_width)
@@ -156,6 +174,10 @@ class VideoData(_Transforming):
     name_pattern: str = ""
     encoded: bool = False
 
+    def __post_init__(self):
+        super().__post_init__()
+        both_or_neither(self.new_height, self.new_width)
+
     def top_shapes(self):
         if not self.crop_size or not self.batch_size:
             raise self.unknown("the frames' size")
@@ -176,6 +198,13 @@ class HDF5Data(DataLayer):
     batch_size: int | None = None
     shuffle: bool = False
 
+    @classmethod
+    def read(cls, message):
+        """The set fields; raises Misfit for a transform, which Caffe refuses."""
+        if message.HasField("transform_param"):
+            raise Misfit("HDF5Data transforms nothing", field="transform_param", fix="delete the field")
+        return super().read(message)
+
     def top_shapes(self):
         raise self.unknown("the HDF5 files")
 
@@ -195,10 +224,14 @@ class MemoryData(_Transformed):
     height: int | None = None
     width: int | None = None
 
-    def top_shapes(self):
+    def __post_init__(self):
+        super().__post_init__()
         sizes = (self.batch_size, self.channels, self.height, self.width)
         if not all(sizes):
             raise Misfit(f"batch_size, channels, height, width {sizes}", "all above 0", "memory_data_param")
+
+    def top_shapes(self):
+        sizes = (self.batch_size, self.channels, self.height, self.width)
         return (sizes, (self.batch_size or 0,))
 
 
@@ -230,8 +263,18 @@ class DummyData(Layer):
             if len(values) not in (1, self.at.tops):
                 raise Misfit(f"{len(values)} for {self.at.tops} tops", "one for all, or one each", name)
         if self.shape:
-            return tuple(map(as_shape, self._each(self.shape)))
-        return tuple(zip(*map(self._each, old.values()), strict=True))
+            tops = tuple(map(as_shape, self._each(self.shape)))
+        else:
+            tops = tuple(zip(*map(self._each, old.values()), strict=True))
+        self._check_fillers(tops)
+        return tops
+
+    def _check_fillers(self, tops):
+        """Raise Misfit for a filler that Caffe refuses: it fills when the net is set up."""
+        from ..weights.fillers import check_filler
+
+        for i, top in enumerate(tops):
+            check_filler(self.filler(i), top, self.at.dialect)
 
     def _each(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
         """One value for each top."""

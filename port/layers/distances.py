@@ -18,6 +18,7 @@ class EuclideanLoss(Loss):
     """Sum of squared differences over twice the batch; semantics 1.33 (euclidean_loss_layer)."""
 
     type = "EuclideanLoss"
+    four_axes = (0,)
     no_gradient = ()
 
     def top_shapes(self, a, b):
@@ -44,6 +45,7 @@ class HingeLoss(Loss):
     """One against all, L1 or squared, mean over the batch; semantics 1.34 (hinge_loss_layer)."""
 
     type = "HingeLoss"
+    four_axes = (0,)
     param = ("hinge_loss_param",)
     leaves_scratch = True
 
@@ -112,6 +114,7 @@ class ContrastiveLoss(Loss):
     """Similar pairs pulled together, others pushed beyond the margin; semantics 1.37 (contrastive_loss_layer)."""
 
     type = "ContrastiveLoss"
+    four_axes = (0, 1, 2)
     param = ("contrastive_loss_param",)
     bottom_count = (3, 3)
     no_gradient = (2,)

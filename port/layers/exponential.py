@@ -13,8 +13,8 @@ from .memory import Reads
 
 
 def log_of_base(base: float) -> float:
-    """The natural logarithm of a base, -1 meaning e; raises Misfit for another base that is not positive."""
-    if base != -1 and base <= 0:
+    """The natural logarithm of a base, -1 meaning e; raises Misfit for another that is no positive, finite number."""
+    if base != -1 and not 0 < base < math.inf:
         raise Misfit(f"base {base:g}", "-1 (for e) or a number above 0", "base")
     return 1.0 if base == -1 else math.log(base)
 

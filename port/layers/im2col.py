@@ -22,6 +22,7 @@ class Im2col(Convolving):
 
     type = "Im2col"
     family = "reshaping"
+    bottom_count = top_count = (1, 1)  # type: ignore[assignment]
 
     def columns(self, x):
         """Channel axis, sizes and window counts for a bottom's shape."""
@@ -34,8 +35,6 @@ class Im2col(Convolving):
         return axis, sizes, out
 
     def top_shapes(self, *bottoms):
-        if self.at.bottoms != self.at.tops:
-            raise Misfit(f"{self.at.bottoms} bottoms and {self.at.tops} tops", "as many tops as bottoms", "top")
         tops = []
         for x in bottoms:
             axis, (kernel, *_), out = self.columns(x)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .base import Layer, Misfit, at_least, float32, per_item, register
+from .base import Layer, Misfit, at_least, at_most_4, float32, per_item, register
 from .memory import Reads
 
 
@@ -143,8 +143,7 @@ class MVN(Layer):
     eps: float = float32(1e-9)
 
     def top_shapes(self, x):
-        if len(x) > 4:
-            raise Misfit(f"an input with {len(x)} axes", "at most 4: N, C, H, W", "bottom")
+        at_most_4(x)
         return (x,)
 
     def axes(self, rank: int) -> tuple[int, ...]:
@@ -199,8 +198,7 @@ class Normalize(Layer):
 
     def top_shapes(self, x):
         at_least(1, x)
-        if len(x) > 4:
-            raise Misfit(f"an input with {len(x)} axes", "at most 4: N, C, H, W", "bottom")
+        at_most_4(x)
         return (x,)
 
     def reference(self, blobs, x):

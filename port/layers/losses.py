@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from .base import Layer, Misfit, at_least, register, show
+from .base import Layer, Misfit, at_least, at_most_4, register, show
 from .memory import Reads
 
 
@@ -23,10 +23,12 @@ class Loss(Layer):
     kind = "loss"
     bottom_count = (2, 2)
     no_gradient: ClassVar[tuple[int, ...]] = (1,)
+    four_axes: ClassVar[tuple[int, ...]] = ()  # bottoms of which BVLC asks for N, C, H, W; the fork asks all losses'
 
     def top_shapes(self, *bottoms):
         for bottom in bottoms[:2]:
             at_least(1, bottom)
+        at_most_4(*(bottoms[:2] if self.at.dialect == "srn" else ()), *(bottoms[i] for i in self.four_axes))
         if bottoms[0][0] != bottoms[1][0]:
             raise Misfit(f"{show(bottoms[0])} and {show(bottoms[1])}", "equal extents of axis 0", "bottom")
         return ((),) * self.at.tops

@@ -47,7 +47,7 @@ class ROIPooling(Layer):
     def top_shapes(self, x, rois):
         if self.pooled_h < 1 or self.pooled_w < 1:
             raise Misfit(f"pooled_h {self.pooled_h}, pooled_w {self.pooled_w}", "both above 0", "roi_pooling_param")
-        if len(x) != 4 or np.prod(rois[1:]) != 5:
+        if len(x) != 4 or len(rois) > 4 or np.prod(rois[1:]) != 5:
             raise Misfit(f"{show(x)} and {show(rois)}", "N x C x H x W, and 5 numbers a region", "bottom")
         return ((rois[0], x[1], self.pooled_h, self.pooled_w),)
 

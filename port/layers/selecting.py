@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .base import BlobSpec, Layer, Misfit, as_shape, at_least, canonical_axis, per_item, register, show
+from .base import BlobSpec, Layer, Misfit, as_shape, at_least, at_most_4, canonical_axis, per_item, register, show
 from .values import check_places
 
 
@@ -213,6 +213,8 @@ class ArgMax(Layer):
 
     def top_shapes(self, x):
         at_least(1, x)
+        if self.at.dialect == "srn":
+            at_most_4(x)
         count = x[canonical_axis(self.axis, len(x))] if self.axis is not None else prod(x[1:])
         if not 1 <= self.top_k <= count:
             raise Misfit(f"top_k {self.top_k} of {count} values", f"1 to {count}", "top_k")
@@ -301,9 +303,7 @@ class Parameter(Layer):
     shape: Any = None
 
     def top_shapes(self):
-        if self.shape is None:
-            raise Misfit("no shape", "parameter_param { shape { dim: ... } }", "shape")
-        return (as_shape(self.shape),)
+        return (() if self.shape is None else as_shape(self.shape),)  # without a shape: a scalar
 
     def blobs(self):
         return [BlobSpec("weight", *self.top_shapes())]

@@ -41,7 +41,7 @@ class Reshape(Layer):
         if -1 in dims:
             known = prod(x[:start]) * prod(x[end:]) * prod(d for d in dims if d != -1)
             if not known or prod(x) % known:
-                raise Misfit(f"{prod(x)} values do not divide by the {known} given", field="shape")
+                raise Misfit(f"{prod(x)} values do not divide by the {known} given", "a multiple", "shape")
             dims[dims.index(-1)] = prod(x) // known
         top = (*x[:start], *dims, *x[end:])
         if prod(top) != prod(x):
@@ -208,7 +208,9 @@ class Slice(_Joining):
             raise Misfit(f"{len(self.slice_point)} slice points for {tops} tops", str(tops - 1), "slice_point")
         edges = (0, *self.slice_point, x[axis])
         sizes = tuple(b - a for a, b in pairwise(edges))
-        if any(s <= 0 for s in sizes):
+        # BVLC lets the last top be empty, with no more tops than entries; the fork's blobs do not stand it
+        least = 0 if self.at.dialect == "bvlc" and tops <= x[axis] else 1
+        if any(s <= 0 for s in sizes[:-1]) or sizes[-1] < least:
             raise Misfit(f"slice points {self.slice_point} of an extent of {x[axis]}", "rising, inside", "slice_point")
         return axis, sizes
 

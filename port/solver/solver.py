@@ -66,8 +66,10 @@ class Solver:
                 if not 0 <= value < 1:
                     found = f"{name} {value:g} with {self.type}"
                     problems.add(found, expected="0 or more, and below 1", field=name)
-            if param.iter_size < 1:
-                problems.add(f"iter_size {param.iter_size}", expected="1 or more", field="iter_size")
+            for name in ("iter_size", "average_loss"):
+                value = getattr(param, name)
+                if value < 1:
+                    problems.add(f"{name} {value}", expected="1 or more", field=name)
             if param.regularization_type not in ("L1", "L2"):
                 found = f"the regularization '{param.regularization_type}'"
                 problems.add(found, expected="L1 or L2", field="regularization_type")

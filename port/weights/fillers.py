@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ..layers.base import Misfit
+from ..layers.base import Misfit, show
 
 Shape = tuple[int, ...]
+
+BY_ITEM = ("positive_unitball", "xavier", "msra")  # what they draw depends on the extents of the first axes
+KINDS = ("constant", "bilinear", "uniform", "gaussian", *BY_ITEM)
 
 
 def stream(seed: int, layer: str, index: int | str) -> np.random.RandomState:
@@ -34,54 +37,68 @@ def fan(filler: Any, shape: Shape) -> float:
 
 def bilinear(shape: Shape, dialect: str) -> np.ndarray:
     """The interpolation kernel; the dialects place its centre differently (semantics 4)."""
-    if len(shape) != 4 or shape[2] != shape[3]:
-        raise Misfit(f"a bilinear filler for {shape}", "a square kernel with 4 axes", "weight_filler")
     f = ceil(shape[3] / 2)
     centre = (2 * f - 1 - f % 2) / (2 * f) if dialect == "srn" else (shape[3] - 1) / (2 * f)
     line = 1 - np.abs(np.arange(shape[3]) / f - centre)
     return np.broadcast_to(np.outer(line, line), shape)
 
 
-def fill(filler: Any, shape: Shape, dialect: str, seed: int, layer: str, index: int) -> np.ndarray:
-    """A new float32 array of `shape` as a FillerParameter (or a constant) asks; raises Misfit (semantics 4)."""
+def check_filler(filler: Any, shape: Shape, dialect: str) -> None:
+    """Raise Misfit for a FillerParameter that Caffe refuses for a blob of `shape`; constants pass (semantics 4)."""
     if isinstance(filler, float | int):
-        return np.full(shape, filler, np.float32)
+        return
     kind = filler.type
+    if kind not in KINDS:
+        raise Misfit(f"the filler type '{kind}'", ", ".join(sorted(KINDS)), "filler")
     if filler.sparse != -1 and kind != "gaussian":
         raise Misfit(f"sparse {filler.sparse} with a {kind} filler", "a gaussian filler", "sparse")
-    if kind == "constant":
-        return np.full(shape, filler.value, np.float32)
-    if kind == "bilinear":
-        return bilinear(shape, dialect).astype(np.float32)
-    makers = {
-        "uniform": _uniform,
-        "gaussian": _gaussian,
-        "positive_unitball": _unitball,
-        "xavier": _xavier,
-        "msra": _msra,
-    }
-    if kind not in makers:
-        known = ", ".join(sorted([*makers, "constant", "bilinear"]))
-        raise Misfit(f"the filler type '{kind}'", known, "filler")
-    if not prod(shape):
-        return np.zeros(shape, np.float32)
-    return np.asarray(makers[kind](filler, shape, stream(seed, layer, index)), np.float32)
+    if kind == "gaussian":
+        _check_gaussian(filler, shape)
+    if kind == "uniform":
+        _check_uniform(filler)
+    if kind == "bilinear" and (len(shape) != 4 or shape[2] != shape[3]):
+        raise Misfit(f"a bilinear filler for {show(shape)}", "a square kernel with 4 axes", "filler")
+    # BVLC asks for the extent of axis 0; the fork for `num` and `channels`, which 5 axes do not have
+    if kind in BY_ITEM and not shape and dialect == "bvlc":
+        raise Misfit(f"a {kind} filler for a blob without axes", "1 axis or more", "filler")
+    if kind in BY_ITEM and len(shape) > 4 and dialect == "srn":
+        raise Misfit(f"a {kind} filler for {show(shape)}", "at most 4 axes in the fork", "filler")
 
 
-def _uniform(filler, shape, random):
+def _check_gaussian(filler: Any, shape: Shape) -> None:
+    if not filler.std > 0:
+        raise Misfit(f"std {filler.std:g} of a gaussian filler", "a number above 0", "filler")
+    if filler.sparse >= 0 and not shape:
+        raise Misfit("sparse for a blob without axes", "1 axis or more", "sparse")
+
+
+def _check_uniform(filler: Any) -> None:
     if filler.min > filler.max:
         raise Misfit(f"min {filler.min:g} above max {filler.max:g}", "a min of at most max", "filler")
     if not isfinite(filler.max - filler.min):
         raise Misfit(f"min {filler.min:g} and max {filler.max:g}", "finite numbers", "filler")
+
+
+def fill(filler: Any, shape: Shape, dialect: str, seed: int, layer: str, index: int) -> np.ndarray:
+    """A new float32 array of `shape` as a FillerParameter (or a constant) asks; raises Misfit (semantics 4)."""
+    if isinstance(filler, float | int):
+        return np.full(shape, filler, np.float32)
+    check_filler(filler, shape, dialect)
+    if filler.type == "constant":
+        return np.full(shape, filler.value, np.float32)
+    if filler.type == "bilinear":
+        return bilinear(shape, dialect).astype(np.float32)
+    if not prod(shape):
+        return np.zeros(shape, np.float32)
+    return np.asarray(_MAKERS[filler.type](filler, shape, stream(seed, layer, index)), np.float32)
+
+
+def _uniform(filler, shape, random):
     return random.uniform(filler.min, filler.max, shape)
 
 
 def _gaussian(filler, shape, random):
-    if not filler.std > 0:
-        raise Misfit(f"std {filler.std:g} of a gaussian filler", "a number above 0", "filler")
     values = random.standard_normal(shape) * filler.std + filler.mean
-    if filler.sparse >= 0 and not shape:
-        raise Misfit("sparse for a blob without axes", "1 axis or more", "sparse")
     if filler.sparse >= 0:
         values = values * (random.uniform(size=shape) < filler.sparse / shape[0])
     return values
@@ -99,3 +116,12 @@ def _xavier(filler, shape, random):
 
 def _msra(filler, shape, random):
     return random.standard_normal(shape) * sqrt(2 / fan(filler, shape))
+
+
+_MAKERS = {
+    "uniform": _uniform,
+    "gaussian": _gaussian,
+    "positive_unitball": _unitball,
+    "xavier": _xavier,
+    "msra": _msra,
+}

@@ -114,7 +114,10 @@ def test_the_mean_of_nothing_is_no_number():
 def test_fillers_of_scalars_and_of_nothing(kind, shape):
     filler = message_class("FillerParameter", "bvlc")()
     filler.type = kind
-    values = fill(filler, shape, "bvlc", 0, "layer", 0)
+    if shape == () and kind not in ("uniform", "gaussian"):  # the extent of axis 0, which BVLC asks for
+        with pytest.raises(Misfit, match="a blob without axes"):
+            fill(filler, shape, "bvlc", 0, "layer", 0)
+    values = fill(filler, shape, "srn", 0, "layer", 0)
     assert isinstance(values, np.ndarray) and values.shape == shape and values.dtype == np.float32
 
 
