@@ -103,6 +103,6 @@ RULES: dict[str, tuple[Rule, int, tuple[str, ...]]] = {
     "AdaDelta": (adadelta, 2, ("bvlc",)),
     "Adam": (adam, 2, ("bvlc",)),
 }
-FORK_TYPES = ("SGD", "Nesterov", "AdaGrad")
+FORK_TYPES = tuple(RULES)  # by their number in the enum, whose last three other forks have
 NO_MOMENTUM = ("AdaGrad", "RMSProp")
 DECAYS = {"RMSProp": ("rms_decay",), "Adam": ("momentum", "momentum2")}  # 1 would divide by zero, or learn nothing

@@ -58,10 +58,11 @@ class Solver:
             check_policy(param, self.dialect, problems)
             known = [name for name, (_, _, dialects) in RULES.items() if self.dialect in dialects]
             if self.type not in known:
-                problems.add(f"the solver type '{self.type}'", expected="one of: " + ", ".join(known), field="type")
+                field = "type" if self.dialect == "bvlc" else "solver_type"
+                problems.add(f"the solver type '{self.type}'", expected="one of: " + ", ".join(known), field=field)
             if self.type in NO_MOMENTUM and param.momentum:
                 problems.add(f"momentum {param.momentum:g} with {self.type}", expected="none", field="momentum")
-            for name in DECAYS.get(self.type, ()):
+            for name in DECAYS.get(self.type, ()) if self.type in known else ():
                 value = getattr(param, name)
                 if not 0 <= value < 1:
                     found = f"{name} {value:g} with {self.type}"

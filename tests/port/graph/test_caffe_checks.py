@@ -157,3 +157,12 @@ def test_the_loss_is_smoothed_over_one_value_at_least(tmp_path, value):
     solver.write_text(f'net: "net.prototxt" base_lr: 1 lr_policy: "fixed" average_loss: {value}')
     with pytest.raises(CaffeError, match=f"'average_loss': average_loss {value}; expected 1 or more"):
         port.load_solver(solver)
+
+
+@pytest.mark.parametrize("number", [3, 4, 5])
+def test_solver_types_that_the_fork_lacks(tmp_path, number):
+    (tmp_path / "net.prototxt").write_text(inputs(x=(2, 3)) + fully("y", "x", "y", 3, "loss_weight: 1"))
+    solver = tmp_path / "solver.prototxt"
+    solver.write_text(f'net: "net.prototxt" base_lr: 1 lr_policy: "fixed" solver_type: {number}')
+    with pytest.raises(CaffeError, match=r"'solver_type'.*expected .*SGD, N"):
+        port.load_solver(solver, dialect="srn")
