@@ -27,7 +27,7 @@ class Truth(NamedTuple):
     h: float
 
 
-class _Deltas(torch.autograd.Function):
+class Deltas(torch.autograd.Function):
     """A given loss whose gradient is given as well."""
 
     @staticmethod
@@ -104,7 +104,7 @@ class YoloLoss(Loss):
             found = [self.delta_tensors(c, t, extent, rows) for c, t in zip(cells, truths, strict=True)]
             loss = torch.stack([delta.square().sum() for delta, _ in found]).sum()
             gradient = torch.stack([back for _, back in found]).reshape(x.shape) / len(x)
-        return (_Deltas.apply(x, loss if rows else loss / len(x), gradient),)
+        return (Deltas.apply(x, loss if rows else loss / len(x), gradient),)
 
     def onnx(self, graph, x, label):
         found = "labelled boxes that overwrite each other's cells, one after the other"

@@ -30,11 +30,11 @@ def kept_boxes(boxes: np.ndarray, threshold: float) -> list[int]:
         first, left = left[0], left[1:]
         kept.append(int(first))
         with np.errstate(invalid="ignore", divide="ignore"):
-            left = left[~(_iou(boxes[first], boxes[left]) >= threshold)]
+            left = left[~(iou(boxes[first], boxes[left]) >= threshold)]
     return kept
 
 
-def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Overlap of one box with many over their union."""
     shared = np.minimum(a[:2] + a[2:] / 2, b[:, :2] + b[:, 2:] / 2) - np.maximum(
         a[:2] - a[2:] / 2, b[:, :2] - b[:, 2:] / 2

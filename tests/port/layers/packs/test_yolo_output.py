@@ -7,14 +7,11 @@ import math
 import numpy as np
 import pytest
 from pack_runs import FORWARD, Run, agree, refused
+from yolo_loops import overlap, sigmoid
 
 from port.onnx.export import build_onnx
 
 BIASES = [10, 14, 23, 27, 37, 58, 81, 82, 135, 169, 344, 319]
-
-
-def sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x))
 
 
 def rows_of(found: list[tuple], items: int, threshold: float) -> np.ndarray:
@@ -30,14 +27,6 @@ def rows_of(found: list[tuple], items: int, threshold: float) -> np.ndarray:
         if i not in gone:
             rows.append([0, label + 1, score, x - w / 2, y - h / 2, x + w / 2, y + h / 2])
     return np.array(rows or [[n, -1, -1, -1, -1, -1, -1] for n in range(items)])[None, None]
-
-
-def overlap(a, b) -> float:
-    sides = [
-        min(a[i] + a[i + 2] / 2, b[i] + b[i + 2] / 2) - max(a[i] - a[i + 2] / 2, b[i] - b[i + 2] / 2) for i in (0, 1)
-    ]
-    inside = 0 if min(sides) < 0 else sides[0] * sides[1]
-    return inside / (a[2] * a[3] + b[2] * b[3] - inside)
 
 
 def version3(maps, fields) -> np.ndarray:
