@@ -21,7 +21,10 @@ class ElementWise(Layer):
 
 @register
 class ReLU(ElementWise):
-    """max(x, 0) + negative_slope * min(x, 0); gradient negative_slope at 0; semantics 1.13 (relu_layer)."""
+    """max(x, 0) + negative_slope * min(x, 0); gradient negative_slope at 0; semantics 1.13 (relu_layer).
+
+    Forks bound it: above by 6 (`relu6`) or by `maximum` where that is above 0, below by `minimum` where that is not 0.
+    """
 
     type = "ReLU"
     family = "activation"
@@ -31,25 +34,46 @@ class ReLU(ElementWise):
 
     negative_slope: float = 0.0
     engine: str = "DEFAULT"
+    relu6: bool = False
+    maximum: float = 0.0
+    minimum: float = 0.0
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """The least and the largest value of the top; the least wins where it is the larger one."""
+        above = [6.0] * self.relu6 + [self.maximum] * (self.maximum > 0)
+        return self.minimum or None, min(above, default=None)
 
     def reference(self, blobs, x):
-        return (np.maximum(x, 0) + self.negative_slope * np.minimum(x, 0),)
+        low, high = self.bounds
+        y = np.maximum(x, 0) + self.negative_slope * np.minimum(x, 0)
+        y = y if high is None else np.minimum(y, high)
+        return (y if low is None else np.maximum(y, low),)
 
     def forward(self, module, x):
-        return (F.leaky_relu(x, self.negative_slope) if self.negative_slope else F.relu(x),)
+        low, high = self.bounds
+        y = F.leaky_relu(x, self.negative_slope) if self.negative_slope else F.relu(x)
+        # no gradient at a bound, as in the forks; clamp would have one
+        y = y if high is None else torch.where(y >= high, high, y)
+        return (y if low is None else torch.where(y <= low, low, y),)
 
     def onnx(self, graph, x):
-        return (graph.op("LeakyRelu", x, alpha=self.negative_slope) if self.negative_slope else graph.op("Relu", x),)
+        low, high = self.bounds
+        y = graph.op("LeakyRelu", x, alpha=self.negative_slope) if self.negative_slope else graph.op("Relu", x)
+        y = y if high is None else graph.op("Min", y, graph.constant(high))
+        return (y if low is None else graph.op("Max", y, graph.constant(low)),)
 
     def overwriting(self):
-        plain = type(self) is ReLU and not self.negative_slope
+        plain = type(self) is ReLU and not self.negative_slope and self.bounds == (None, None)
         return _Overwriting(**values_of(self)) if plain else None
 
     def reads(self):
-        return Reads(signs=(0,))
+        if self.bounds == (None, None):
+            return Reads(signs=(0,))
+        return Reads() if self.at.in_place else Reads((0,))  # in place the top tells what the bottom was
 
     def keeps(self):
-        return "signs" if self.negative_slope >= 0 else ""
+        return "signs" if self.negative_slope >= 0 and (self.bounds[0] or 0) <= 0 else ""
 
 
 class _Overwriting(ReLU):
@@ -177,7 +201,11 @@ class Power(ElementWise):
 
 @register
 class Dropout(ElementWise):
-    """TRAIN: zero a share of the values and scale up the rest; TEST: nothing; semantics 1.13 (dropout_layer)."""
+    """TRAIN: zero a share of the values and scale up the rest; TEST: nothing; semantics 1.13 (dropout_layer).
+
+    In forks `sqrt_scale` scales by the root, and without `scale_train` it is TEST that scales, down; with
+    `sample_weights_test` TEST draws as TRAIN does.
+    """
 
     type = "Dropout"
     family = "activation"
@@ -186,26 +214,58 @@ class Dropout(ElementWise):
     onnx_note = "TEST phase only: ONNX draws no mask"
 
     dropout_ratio: float = 0.5
+    scale_train: bool = True
+    sqrt_scale: bool = False
+    sample_weights_test: bool = False
 
     def top_shapes(self, x):
         if not 0 < self.dropout_ratio < 1:
             raise Misfit(f"dropout_ratio {self.dropout_ratio:g}", "a number between 0 and 1", "dropout_ratio")
+        if self.sqrt_scale and not self.scale_train:
+            raise Misfit("sqrt_scale without scale_train", "one of them: no fork has both", "sqrt_scale")
         if self.at.dialect == "srn" and len(x) > 4:
             raise Misfit(f"an input with {len(x)} axes", "at most 4 in the fork", "bottom")
         return (x,)
 
-    def reference(self, blobs, x):
+    @property
+    def draws(self) -> bool:
+        """Whether values are dropped at all."""
+        return self.train or self.sample_weights_test
+
+    @property
+    def share(self) -> float:
+        """The factor of a value that is not drawn for: below 1 where TRAIN did not scale up."""
+        return 1.0 if self.scale_train else 1 - self.dropout_ratio
+
+    def refuse_draws(self, who: str) -> None:
+        """Raise Misfit where values are dropped at random."""
         if self.train:
-            raise Misfit("Dropout in TRAIN phase", "TEST phase: the reference draws no mask", "phase")
-        return (x.copy(),)
+            way_out = "load with phase='TEST'"
+            raise Misfit(f"{self.type} in TRAIN phase", f"TEST phase: {who} draws no mask", "phase", way_out)
+        if self.draws:
+            raise Misfit("sample_weights_test true", f"false: {who} draws no mask", "sample_weights_test")
+
+    def reference(self, blobs, x):
+        self.refuse_draws("the reference")
+        return (x * self.share,)
+
+    def drawn(self, x: torch.Tensor) -> torch.Tensor:
+        """x with a share of its values zero and the rest scaled up by the inverse of what is left."""
+        return F.dropout(x, self.dropout_ratio)
 
     def forward(self, module, x):
-        return (F.dropout(x, self.dropout_ratio, training=self.train),)
+        if not self.draws:
+            return (F.dropout(x, self.dropout_ratio, training=False) if self.scale_train else x * self.share,)
+        y = self.drawn(x)
+        if not self.scale_train:
+            return (y * (1 - self.dropout_ratio),)
+        return (y * (1 - self.dropout_ratio) ** 0.5 if self.sqrt_scale else y,)
 
     def onnx(self, graph, x):
-        if self.train:
-            raise Misfit("Dropout in TRAIN phase", "TEST phase: ONNX draws no mask", "phase", "load with phase='TEST'")
-        return (x,)
+        self.refuse_draws("ONNX")
+        return (x if self.scale_train else graph.op("Mul", x, graph.constant(self.share)),)
 
     def keeps(self):
-        return "chain" if self.train else "all"
+        if self.draws:
+            return "chain"
+        return "all" if self.scale_train else "signs"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch.nn.functional as F
@@ -19,8 +19,10 @@ _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_trans
 class Convolving(Layer):
     """What both directions share: the fields of `convolution_param` and how they are read."""
 
-    param = ("convolution_param",)
-    bottom_count = top_count = (1, None)
+    param: ClassVar[tuple[str, ...]] = ("convolution_param",)
+    bottom_count: ClassVar[tuple[int, int | None]] = (1, None)
+    top_count: ClassVar[tuple[int, int | None]] = (1, None)
+    bias_axes: ClassVar[tuple[int, ...]] = ()  # extents of 1 before the bias's own
 
     num_output: int | None = None
     bias_term: bool = True
@@ -46,13 +48,22 @@ class Convolving(Layer):
             raise Misfit(f"an input with {len(shape)} axes", "4 axes: the fork has 2-D convolution only", "bottom")
         return canonical_axis(self.axis, len(shape))
 
+    def groups(self, channels: int) -> int:
+        """Into how many groups that many input channels are divided."""
+        return self.group
+
+    @property
+    def holes(self) -> tuple[Any, int | None, int | None]:
+        """The distance between a kernel's cells, for all axes, or for height and width."""
+        return self.dilation, None, None
+
     def sizes(self, axes: int):
         """kernel, stride, pad and dilation, one number per spatial axis."""
         kernel = per_axis("kernel_size", self.kernel_size, self.kernel_h, self.kernel_w, axes, None if axes else 1)
         stride = per_axis("stride", self.stride, self.stride_h, self.stride_w, axes, 1)
         # BVLC reads a missing pad_h or pad_w as 0; the fork wants both
         pad = per_axis("pad", self.pad, self.pad_h, self.pad_w, axes, 0, alone=self.at.dialect == "bvlc")
-        dilation = per_axis("dilation", self.dilation, None, None, axes, 1)
+        dilation = per_axis("dilation", *self.holes, axes, 1)
         require("kernel_size", kernel, 1)
         require("stride", stride, 1)
         require("dilation", dilation, 1)
@@ -68,12 +79,10 @@ class Convolving(Layer):
         channels, outputs = bottoms[0][axis], self.num_output
         if not outputs:
             raise Misfit("no num_output, or 0", "1 or more", "num_output")
-        if self.group < 1 or channels % self.group or outputs % self.group:
-            raise Misfit(
-                f"group {self.group} with {channels} input channels and num_output {outputs}",
-                "a group that divides both",
-                "group",
-            )
+        group = self.groups(channels)
+        if group < 1 or channels % group or outputs % group:
+            found = f"group {group} with {channels} input channels and num_output {outputs}"
+            raise Misfit(found, "a group that divides both", "group")
         sizes = self.sizes(len(bottoms[0]) - axis - 1)
         require_reach(bottoms[0][axis + 1 :], sizes[0], sizes[2], sizes[3])
         return axis, sizes
@@ -81,12 +90,12 @@ class Convolving(Layer):
     def with_bias(self, weight: tuple[int, ...]) -> list[BlobSpec]:
         specs = [BlobSpec("weight", weight, self.weight_filler)]
         if self.bias_term:
-            specs.append(BlobSpec("bias", (self.num_output or 0,), self.bias_filler))
+            specs.append(BlobSpec("bias", (*self.bias_axes, self.num_output or 0), self.bias_filler))
         return specs
 
     def each(self, apply, blobs, bottoms):
         """Apply to every bottom with its leading axes joined into one, and put them back."""
-        weight, bias = blobs[0], blobs[1] if self.bias_term else None
+        weight, bias = blobs[0], blobs[1].reshape(-1) if self.bias_term else None
         tops = []
         for x in bottoms:
             axis, sizes = self.checked([tuple(x.shape)])
@@ -140,11 +149,11 @@ class Convolving(Layer):
                 op,
                 inner,
                 weight,
-                *([graph.blob(1)] if self.bias_term else []),
+                *([graph.blob(1, (-1,))] if self.bias_term else []),
                 kernel_shape=kernel,
                 strides=stride,
                 dilations=dilation,
-                group=self.group,
+                group=self.groups(shape[axis]),
                 **pads,
             )
             tops.append(y if plain else graph.like_top(y, len(tops)))
@@ -153,7 +162,8 @@ class Convolving(Layer):
     def multiply_adds(self, bottoms, tops):
         """Weights of one output cell times output cells."""
         axis, (kernel, *_) = self.checked(bottoms[:1])
-        return sum(prod(top) * bottoms[0][axis] // self.group * prod(kernel) for top in tops)
+        inputs = bottoms[0][axis] // self.groups(bottoms[0][axis])
+        return sum(prod(top) * inputs * prod(kernel) for top in tops)
 
     def spares_top(self):
         return True
@@ -164,11 +174,27 @@ class Convolving(Layer):
 
 @register
 class Convolution(Convolving):
-    """Cross-correlation with zero padding; semantics 1.1 (base_conv_layer, conv_layer)."""
+    """Cross-correlation with zero padding; semantics 1.1 (base_conv_layer, conv_layer).
+
+    The first DeepLab's fork calls its dilation `hole`.
+    """
 
     type = "Convolution"
     family = "weights"
     in_bfloat16 = True
+
+    hole: int | None = None
+    hole_h: int | None = None
+    hole_w: int | None = None
+
+    @property
+    def holes(self):
+        given = (self.hole, self.hole_h, self.hole_w)
+        if given == (None, None, None):
+            return super().holes
+        if self.dilation:
+            raise Misfit("both dilation and hole", "one of them", "hole")
+        return (self.hole, self.hole_h, self.hole_w)
 
     def top_shapes(self, *bottoms):
         axis, sizes = self.checked(bottoms)
@@ -183,15 +209,17 @@ class Convolution(Convolving):
 
     def blobs(self, *bottoms):
         axis, (kernel, *_) = self.checked(bottoms)
-        return self.with_bias((self.num_output or 0, bottoms[0][axis] // self.group, *kernel))
+        channels = bottoms[0][axis]
+        return self.with_bias((self.num_output or 0, channels // self.groups(channels), *kernel))
 
     def reference(self, blobs, *bottoms):
         def apply(x, weight, bias, kernel, stride, pad, dilation):
             out = tuple(map(conv_extent, x.shape[2:], kernel, stride, pad, dilation))
             x = padded(x, pad, tuple(map(end_pad, x.shape[2:], out, kernel, stride, pad, dilation)))
-            x = x.reshape(x.shape[0], self.group, x.shape[1] // self.group, *x.shape[2:])
-            weight = weight.reshape(self.group, -1, *weight.shape[1:])
-            y = np.zeros((x.shape[0], self.group, weight.shape[1], prod(out)))
+            group = self.groups(x.shape[1])
+            x = x.reshape(x.shape[0], group, x.shape[1] // group, *x.shape[2:])
+            weight = weight.reshape(group, -1, *weight.shape[1:])
+            y = np.zeros((x.shape[0], group, weight.shape[1], prod(out)))
             for at in offsets(kernel):
                 cells = x[(..., *window(at, out, stride, dilation))]
                 y += weight[(..., *at)] @ cells.reshape(*cells.shape[:3], prod(out))
@@ -214,7 +242,7 @@ class Convolution(Convolving):
                 # Caffe's truncating division lets a kernel reach past the padding; torch would refuse
                 x = F.pad(x, [n for p, e in zip(pad[::-1], ends[::-1], strict=True) for n in (p, e)])
                 pad = (0,) * axes
-            return _CONV[axes](x, weight, bias, stride, pad, dilation, self.group)
+            return _CONV[axes](x, weight, bias, stride, pad, dilation, self.groups(x.shape[1]))
 
         return self.each(apply, module.blobs, bottoms)
 
@@ -236,7 +264,8 @@ class Convolution(Convolving):
         if len(bottom) != 4:
             return False
         axis, (kernel, stride, *_) = self.checked([bottom])
-        return axis == 1 and bottom[1] // self.group < 16 and set(kernel) == {1} and max(stride) > 1
+        inputs = bottom[1] // self.groups(bottom[1])
+        return axis == 1 and inputs < 16 and set(kernel) == {1} and max(stride) > 1
 
 
 @register

@@ -12,22 +12,42 @@ from .base import FLT_MAX, FLT_MIN, Layer, Misfit, register
 from .spatial import end_pad, offsets, padded, per_axis, require, require_reach, window
 
 
-def pool_extent(length: int, kernel: int, stride: int, pad: int, clip: bool, floor: bool) -> int:
-    """Number of windows along one axis; `clip`: some axis is padded, so no window may start in the end pad."""
-    ratio = float(np.float32(length + 2 * pad - kernel) / np.float32(stride))
+def pool_extent(
+    length: int, kernel: int, stride: int, pad: int, clip: bool, floor: bool, tail: int | None = None
+) -> int:
+    """Number of windows along one axis; `clip`: some axis is padded, so no window may start in the end pad.
+
+    `tail`: the end pad where it is not `pad`.
+    """
+    ratio = float(np.float32(length + pad + (pad if tail is None else tail) - kernel) / np.float32(stride))
     out = int(np.floor(ratio) if floor else ceil(ratio)) + 1
     return out - 1 if clip and (out - 1) * stride >= length + pad else out
 
 
-def divisors(length: int, out: int, kernel: int, stride: int, pad: int) -> np.ndarray:
-    """Cells that each average window counts: those up to the padded border, padding included."""
+def divisors(length: int, out: int, kernel: int, stride: int, pad: int, tail: int, inside: bool) -> np.ndarray:
+    """Cells that each average window counts: those up to the padded border, or only those inside the map."""
     start = np.arange(out) * stride - pad
-    return np.minimum(start + kernel, length + pad) - start
+    if inside:
+        return np.minimum(start + kernel, length) - np.maximum(start, 0)
+    return np.minimum(start + kernel, length + tail) - start
+
+
+def same_pads(length: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Pads before and after an axis with which there are ceil(length / stride) windows, the odd cell after."""
+    pad = max(kernel - (length % stride or stride), 0)
+    return pad // 2, pad - pad // 2
+
+
+_AVERAGES = ("AVE", "AVE_EXC_PAD", "AVE_TF")  # the last two are one value's two names: the padding does not count
 
 
 @register
 class Pooling(Layer):
-    """MAX, AVE or STOCHASTIC pooling of an N x C x H x W blob; semantics 1.3 (pooling_layer)."""
+    """MAX, AVE or STOCHASTIC pooling of an N x C x H x W blob; semantics 1.3 (pooling_layer).
+
+    Forks round down by `ceil_mode: false` or `torch_pooling: true`, pad the four sides on their own (`pad_t`, ...) or
+    by `pad_type: 1` as "same", and leave the padding out of an average: AVE_EXC_PAD, AVE_TF, `avg_include_pad: false`.
+    """
 
     type = "Pooling"
     family = "pooling"
@@ -47,16 +67,35 @@ class Pooling(Layer):
     engine: str = "DEFAULT"
     global_pooling: bool = False
     round_mode: str = "CEIL"
+    ceil_mode: bool | None = None
+    torch_pooling: bool = False
+    avg_include_pad: bool = True
+    pad_type: int | None = None
+    pad_t: int = 0
+    pad_b: int = 0
+    pad_l: int = 0
+    pad_r: int = 0
 
-    def windows(self, x):
-        """kernel, stride, pad and output extents for an input shape; raises Misfit as Caffe's CHECKs do."""
-        if len(x) != 4:
-            raise Misfit(f"an input with {len(x)} axes", "4 axes: N, C, H, W", "bottom")
+    @property
+    def average(self) -> bool:
+        """Whether a window gives the average of its cells."""
+        return self.pool in _AVERAGES
+
+    @property
+    def floor(self) -> bool:
+        """Whether the number of windows rounds down."""
+        down = self.round_mode == "FLOOR" or self.torch_pooling
+        if self.ceil_mode and down:
+            raise Misfit("ceil_mode true beside a field that rounds down", "one of them", "ceil_mode")
+        return down or self.ceil_mode is False
+
+    def sizes(self, x):
+        """kernel, stride and the pads before and after, as the fields say; raises Misfit as Caffe's CHECKs do."""
         stride = per_axis("stride", self.stride, self.stride_h, self.stride_w, 2, 1)
-        pad = per_axis("pad", self.pad, self.pad_h, self.pad_w, 2, 0)
+        require("stride", stride, 1)
         given = self.kernel_size is not None or self.kernel_h is not None or self.kernel_w is not None
         if self.global_pooling:
-            if given or any(pad) or stride != (1, 1):
+            if given or any(map(any, self.pads(x, (1, 1), stride))) or self.pad_type or stride != (1, 1):
                 raise Misfit("global_pooling with a kernel, a pad or a stride", "none of them", "global_pooling")
             kernel = tuple(x[2:])
         else:
@@ -65,33 +104,58 @@ class Pooling(Layer):
                 sides = (None, None)  # beside kernel_size Caffe ignores one of the two, and refuses both
             kernel = per_axis("kernel_size", self.kernel_size, *sides, 2, None)
         require("kernel_size", kernel, 1)
-        require("stride", stride, 1)
-        require("pad", pad, 0)
-        require_reach(x[2:], kernel, pad, (1, 1))
-        if any(p >= k for p, k in zip(pad, kernel, strict=True)):
-            raise Misfit(
-                f"pad {pad[0]}, {pad[1]} with kernel {kernel[0]}, {kernel[1]}",
-                "a pad below the kernel",
-                "pad",
-            )
-        if any(pad) and self.pool == "STOCHASTIC":
+        pad, tail = self.pads(x, kernel, stride)
+        for each in (pad, tail):
+            require("pad", each, 0)
+            require_reach(x[2:], kernel, each, (1, 1))
+        if any(pad + tail) and self.pool == "STOCHASTIC":
             raise Misfit("a pad with STOCHASTIC pooling", "no pad", "pad")
+        return kernel, stride, pad, tail
+
+    def pads(self, x, kernel, stride):
+        """The pads before and after the map's rows and columns."""
+        pad = per_axis("pad", self.pad, self.pad_h, self.pad_w, 2, 0)
+        before, after = (self.pad_t, self.pad_l), (self.pad_b, self.pad_r)
+        plain = any(p is not None for p in (self.pad, self.pad_h, self.pad_w))
+        if plain + any(before + after) + (self.pad_type is not None) > 1:
+            raise Misfit("two of pad, pad_t to pad_r and pad_type", "one of them", "pad")
+        if self.pad_type not in (None, 0, 1):
+            raise Misfit(f"pad_type {self.pad_type}", "0 (none), or 1 (as many windows as strides)", "pad_type")
+        if self.pad_type:
+            first, second = map(same_pads, x[2:], kernel, stride)
+            return (first[0], second[0]), (first[1], second[1])
+        if any(p >= k for p, k in zip(pad, kernel, strict=True)) and any(pad):
+            found = f"pad {pad[0]}, {pad[1]} with kernel {kernel[0]}, {kernel[1]}"
+            raise Misfit(found, "a pad below the kernel", "pad")
+        return (before, after) if any(before + after) else (pad, pad)
+
+    def windows(self, x):
+        """kernel, stride, pad before, pad after and output extents for an input shape; raises Misfit as Caffe does."""
+        if len(x) != 4:
+            raise Misfit(f"an input with {len(x)} axes", "4 axes: N, C, H, W", "bottom")
+        if self.pool not in ("MAX", "STOCHASTIC") and not self.average:
+            raise Misfit(f"pool {self.pool}", f"MAX, STOCHASTIC, {', '.join(_AVERAGES)}", "pool")
         if self.at.tops == 2 and self.pool != "MAX":
             raise Misfit(f"a second top with {self.pool} pooling", "one top (the mask is MAX pooling's)", "top")
-        clip, floor = any(pad), self.round_mode == "FLOOR"
-        out = tuple(pool_extent(*axis, clip, floor) for axis in zip(x[2:], kernel, stride, pad, strict=True))
+        kernel, stride, pad, tail = self.sizes(x)
+        clip, floor = any(pad + tail) and not self.pad_type, self.floor
+        if self.pad_type:
+            out = tuple(-(-n // s) for n, s in zip(x[2:], stride, strict=True))
+        else:
+            axes = zip(x[2:], kernel, stride, pad, tail, strict=True)
+            out = tuple(pool_extent(n, k, s, p, clip, floor, t) for n, k, s, p, t in axes)
         if any(o < 1 for o in out):
             raise Misfit(f"an input of {x[2]}x{x[3]}, smaller than the window", "a larger input", "kernel_size")
         # a window that starts beyond the map is empty wherever it starts: no need to pad as far as that
         stride = tuple(min(s, n + p + 1) for s, n, p in zip(stride, x[2:], pad, strict=True))
         # nor does a window end anywhere that is farther than the padding
         if kernel[0] > x[2] or kernel[1] > x[3]:
-            kernel = tuple(min(k, max(n + 2 * p, 1)) for k, n, p in zip(kernel, x[2:], pad, strict=True))
-        return kernel, stride, pad, out
+            kernel = tuple(min(k, max(n + p + t, 1)) for k, n, p, t in zip(kernel, x[2:], pad, tail, strict=True))
+        return kernel, stride, pad, tail, out
 
     def buffers(self, x):
         """A padded copy; of a random choice all windows."""
-        kernel, _, pad, out = self.windows(x)
+        kernel, _, pad, _, out = self.windows(x)
         wide = [n + p + e for n, p, e in zip(x[2:], pad, self.ends(x), strict=True)]
         seen = prod(kernel) * prod(out) if self.pool == "STOCHASTIC" else 0
         return prod(x[:2]) * (2 * prod(wide) + 2 * seen)
@@ -101,22 +165,22 @@ class Pooling(Layer):
         return ((*x[:2], *out),) * self.at.tops
 
     def ends(self, x):
-        kernel, stride, pad, out = self.windows(x)
+        kernel, stride, pad, _, out = self.windows(x)
         return tuple(map(end_pad, x[2:], out, kernel, stride, pad))
 
     def divisor(self, x) -> np.ndarray:
         """Divisor of every average window, H' x W'."""
-        kernel, stride, pad, out = self.windows(x)
-        high, wide = map(divisors, x[2:], out, kernel, stride, pad)
+        kernel, stride, pad, tail, out = self.windows(x)
+        inside = (self.pool != "AVE" or not self.avg_include_pad,) * 2
+        high, wide = map(divisors, x[2:], out, kernel, stride, pad, tail, inside)
         return np.outer(high, wide).astype(np.float64)
 
     def reference(self, blobs, x):
-        kernel, stride, pad, out = self.windows(x.shape)
+        kernel, stride, pad, _, out = self.windows(x.shape)
         if self.pool == "STOCHASTIC":
             return (self._stochastic_reference(x, kernel, stride, out),)
-        fill = 0.0 if self.pool == "AVE" else -FLT_MAX
-        cells = padded(x, pad, self.ends(x.shape), fill)
-        if self.pool == "AVE":
+        cells = padded(x, pad, self.ends(x.shape), 0.0 if self.average else -FLT_MAX)
+        if self.average:
             total = sum(cells[(..., *window(at, out, stride, (1, 1)))] for at in offsets(kernel))
             with np.errstate(invalid="ignore", divide="ignore"):
                 return (total / self.divisor(x.shape),)
@@ -138,12 +202,12 @@ class Pooling(Layer):
         return sum(c * c for c in seen) / (sum(seen) + FLT_MIN)
 
     def forward(self, module, x):
-        kernel, stride, pad, _ = self.windows(tuple(x.shape))
+        kernel, stride, pad, *_ = self.windows(tuple(x.shape))
         if self.pool == "STOCHASTIC":
             return (self._stochastic(x, kernel, stride),)
         ends = self.ends(tuple(x.shape))
         sides = [pad[1], ends[1], pad[0], ends[0]]
-        if self.pool == "AVE":
+        if self.average:
             if kernel == tuple(x.shape[2:]) and not any(sides):
                 return (x.mean((2, 3), keepdim=True),)
             y = F.avg_pool2d(F.pad(x, sides) if any(sides) else x, kernel, stride, divisor_override=1)
@@ -172,15 +236,15 @@ class Pooling(Layer):
 
     def onnx(self, graph, x):
         shape = graph.shape(x)
-        kernel, stride, pad, _ = self.windows(shape)
+        kernel, stride, pad, *_ = self.windows(shape)
         ends = self.ends(shape)
         if self.pool == "STOCHASTIC":
             return (self._stochastic_onnx(graph, x, kernel, stride, ends),)
-        if self.pool == "AVE":
+        if self.average:
             if kernel == shape[2:] and not any((*pad, *ends)):
                 return (graph.op("GlobalAveragePool", x),)
             return (self._average_onnx(graph, x, kernel, stride, pad, ends),)
-        native = self.at.tops == 1 and all(e < k for e, k in zip(ends, kernel, strict=True))
+        native = self.at.tops == 1 and all(p < k and e < k for p, e, k in zip(pad, ends, kernel, strict=True))
         if not native:  # a window with no cell of the image, or a mask counted in image coordinates
             return self._max_onnx(graph, x, kernel, stride, pad, ends)
         return (graph.op("MaxPool", x, kernel_shape=kernel, strides=stride, pads=(*pad, *ends)),)

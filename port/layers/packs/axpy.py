@@ -1,0 +1,47 @@
+"""Axpy: the end of a squeeze-and-excitation block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..base import Layer, Misfit, register, show
+from ..memory import Reads
+
+
+@register
+class Axpy(Layer):
+    """a * x + y with one number a for each channel of each item, N x C or N x C x 1 x 1; the forks' axpy_layer."""
+
+    type = "Axpy"
+    pack = "mobile"
+    family = "joining"
+    bottom_count = (3, 3)
+
+    def top_shapes(self, a, x, y):
+        spread = len(a) == 4 and a[2:] != (1, 1)
+        if len(a) < 2 or len(x) < 2 or a[:2] != x[:2] or len(a) not in (2, 4) or spread:
+            raise Misfit(f"a scale of {show(a)} for {show(x)}", "N x C, or N x C x 1 x 1", "bottom")
+        if x != y:
+            raise Misfit(f"{show(x)} and {show(y)} to add", "equal shapes", "bottom")
+        return (x,)
+
+    def _wide(self, a: Any, x: Any) -> Any:
+        return a.reshape(*a.shape[:2], *[1] * (len(x.shape) - 2))
+
+    def reference(self, blobs, a, x, y):
+        return (self._wide(a, x) * x + y,)
+
+    def forward(self, module, a, x, y):
+        return (self._wide(a, x) * x + y,)
+
+    def onnx(self, graph, a, x, y):
+        rank = len(graph.shape(x))
+        if len(graph.shape(a)) != rank:
+            a = graph.reshape(a, (0, 0, *[1] * (rank - 2)))
+        return (graph.op("Add", graph.op("Mul", x, a), y),)
+
+    def spares_top(self):
+        return True
+
+    def reads(self):
+        return Reads((0, 1))
