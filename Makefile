@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test test-slow lint bench clean
+.PHONY: reproduce test test-slow test-models lint bench clean
 
 reproduce: $(READY)
 	@$(RUN) verify/reproduce_table2.py
@@ -14,6 +14,10 @@ test: lint
 
 test-slow: lint
 	$(RUN) -m pytest --slow $(PYTEST_ARGS)
+
+test-models: $(READY)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[models]'
+	$(RUN) -m pytest --models tests/verify/models $(PYTEST_ARGS)
 
 lint: $(READY)
 	$(RUN) -m ruff check .
