@@ -61,7 +61,8 @@ class Values:
 class Blob:
     """One stored parameter (Caffe's BlobProto, semantics of `Blob::FromProto`).
 
-    `shape`: the stored dimensions; `legacy`: they are num, channels, height, width, an absent one being 0.
+    `shape`: the stored dimensions; `legacy`: they are num, channels, height, width, an absent one being 0, and in files
+    of C3D's first version the length after the channels.
     A blob without any shape is a scalar () with one value, (0,) with none. `dtype`: float32, float64
     where the file has double_data, or what NVIDIA's raw_data has (float16). `span`: the message's bytes in the file.
     """
@@ -104,10 +105,10 @@ class Blob:
         return None if self._diff is None else self._array(self._diff)
 
     def fits(self, shape: tuple[int, ...]) -> bool:
-        """Whether Caffe loads this blob into `shape` (`ShapeEquals`): a legacy one is right-aligned in 4."""
+        """Whether Caffe loads this blob into `shape` (`ShapeEquals`): a legacy one is right-aligned in 4 (C3D: 5)."""
         if not self.legacy:
             return self.shape == tuple(shape)
-        return self.shape == (1,) * (4 - len(shape)) + tuple(shape)
+        return self.shape == (1,) * (len(self.shape) - len(shape)) + tuple(shape)
 
     @property
     def message(self) -> memoryview:

@@ -15,7 +15,7 @@ from .file import ModelFile
 from .layout import MAX_COUNT, MAX_RANK, Layout, layer_messages, layout, net_numbers, telling_fields
 from .model import Blob, ModelLayer, Source, Values
 from .sniff import BLOB, CAFFEMODEL, other_file, printable
-from .types import from_v0, from_v1
+from .types import as_video, from_v0, from_v1
 from .wire import LENGTH, VARINT, Field, Scan, WireError, signed, varint, wrong_type
 
 _DAMAGED = "the file is damaged or was not fetched completely: fetch it again and compare its size"
@@ -28,6 +28,8 @@ _DATA, _DIFF, _SHAPE, _DOUBLE_DATA, _DOUBLE_DIFF = 5, 6, 7, 8, 9
 # NVIDIA's: the values as bytes, and their type before them
 _RAW_TYPE, _RAW_DIFF_TYPE, _RAW_DATA, _RAW_DIFF = 10, 11, 12, 13
 _RAW_TYPES = ("<f8", "<f4", "<f2", "<i4", "<u4", "|u1")
+# C3D's first version: num, channels, length, height, width, and then the values
+_VIDEO_DATA, _VIDEO_DIFF = 6, 7
 
 
 def read_caffemodel(path: str | Path) -> ModelFile:
@@ -110,6 +112,9 @@ def _scan_net(source: Source, scan: Scan) -> ModelFile:
                 name = _text(scan, field)
             elif number == numbers["input"]:
                 inputs.append(_text(scan, field))
+        if any(blob.legacy and len(blob.shape) > len(_LEGACY) for layer in layers for blob in layer.blobs):
+            for layer in layers:
+                layer.type = as_video(layer.type)
         if len(kinds) > 1:
             # BVLC refuses such a file, the fork drops the `layer` entries.
             problems.add(
@@ -173,7 +178,10 @@ def _scan_blob(source: Source, scan: Scan, start: int, stop: int) -> tuple[Blob,
     values = {_DATA: Values(_DATA, "<f4"), _DIFF: Values(_DIFF, "<f4")}
     for field in scan.fields(start, stop):
         number = field[0]
-        if number in (_DOUBLE_DATA, _DOUBLE_DIFF):
+        if number == _DATA and field[1] == VARINT and is_legacy and number in values:
+            legacy[number] = _integer(scan, field, 32)
+            values = {_VIDEO_DATA: Values(_VIDEO_DATA, "<f4"), _VIDEO_DIFF: Values(_VIDEO_DIFF, "<f4")}
+        elif number in (_DOUBLE_DATA, _DOUBLE_DIFF):
             values.setdefault(number, Values(number, "<f8")).add(field)
         elif number in values:
             values[number].add(field)
@@ -188,7 +196,7 @@ def _scan_blob(source: Source, scan: Scan, start: int, stop: int) -> tuple[Blob,
     # BVLC prefers the doubles when there are any.
     data, diff = (
         values[double] if double in values and values[double].count else values[single]
-        for double, single in ((_DOUBLE_DATA, _DATA), (_DOUBLE_DIFF, _DIFF))
+        for double, single in zip((_DOUBLE_DATA, _DOUBLE_DIFF), sorted(values)[:2], strict=True)
     )
     data, diff = _raw_values(scan, raw, _RAW_TYPE, data), _raw_values(scan, raw, _RAW_DIFF_TYPE, diff)
     shape = tuple(legacy.values()) if is_legacy else tuple(dims)

@@ -24,6 +24,9 @@ FORKS = (
     "faster_rcnn_fpn",
     "lrcn",
     "hed",
+    "jolibrain",
+    "deeplab_v1",
+    "c3d_v1",
 )
 
 _FIRST_FREE = 1_000_000  # numbers that no Caffe has, for fields whose own number means something else here

@@ -50,7 +50,7 @@ PACKS: dict[str, Pack] = {
     ),
     "deeplab": _pack(
         "DeepLab, PSPNet and ICNet",
-        "pspnet synopsys",
+        "pspnet synopsys deeplab_v1",
         "BN Interp ImageSegData SegAccuracy DenseCRF DomainTransform MatRead MatWrite UniqueLabel BiasChannel "
         "AdaptiveBiasChannel",
         "interp_param seg_accuracy_param dense_crf_param domain_transform_param mat_read_param mat_write_param "
@@ -97,11 +97,11 @@ PACKS: dict[str, Pack] = {
     ),
     "c3d": _pack(
         "C3D: convolution over time",
-        "c3d",
+        "c3d c3d_v1",
         "Convolution3D Deconvolution3D Pooling3D VolumeData VideoData",
         "convolution3d_param pooling3d_param",
     ),
-    "lrcn": _pack("LRCN's recurrent nets", "lrcn", "ContinuationIndicator"),
+    "lrcn": _pack("LRCN's recurrent nets", "lrcn jolibrain", "ContinuationIndicator", "continuation_indicator_param"),
     "nvidia": _pack(
         "NVIDIA Caffe",
         "nvidia",
@@ -118,7 +118,7 @@ PACKS: dict[str, Pack] = {
     "synopsys": _pack(
         "Synopsys Caffe, with the operators of other frameworks",
         "synopsys",
-        "LogSoftmax Softplus Reverse SeLU SeLUDropout Pooling3D Swish",
+        "LogSoftmax Softplus Reverse SeLU SeLUDropout SeLu SeLuDropout Pooling3D Swish",
         "reverse_param selu_param selu_dropout_param log_softmax_param",
     ),
     "hed": _pack("holistically nested edge detection", "hed"),
@@ -137,6 +137,9 @@ _OF_FORK = {
     "faster_rcnn_fpn": "faster_rcnn",
     "lrcn": "lrcn",
     "hed": "hed",
+    "jolibrain": "lrcn",
+    "deeplab_v1": "deeplab",
+    "c3d_v1": "c3d",
 }
 # Fields of BVLC's own messages that say which pack is meant.
 _OF_FIELD = {
