@@ -28,6 +28,8 @@ _TUNING = """
     ImageDataParameter: threads cache precache
     SolverParameter: eval_type ap_version show_per_class_result engine store_blobs_in_old_format solver_data_type
 """
+# What a layer shows on a screen or writes to a file beside its tops.
+_BESIDE = "DetectionOutputParameter: save_output_param save_file visualize visualize_threshold"
 
 
 def _table(text: str) -> frozenset[tuple[str, str]]:
@@ -40,7 +42,7 @@ def _table(text: str) -> frozenset[tuple[str, str]]:
     return frozenset(pairs)
 
 
-KEPT = _table(_TUNING)
+KEPT = _table(_TUNING) | _table(_BESIDE)
 
 
 @dataclass(frozen=True)
