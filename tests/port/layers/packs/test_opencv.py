@@ -16,37 +16,15 @@ from verify.parity.golden import read_recording
 FOLDER = Path(__file__).parents[3] / "golden" / "community" / "synopsys"
 # Both compute in float32.
 SAME = 1e-5
+# fmt: off
 CASES = [
-    "accum",
-    "convolution_3d",
-    "convolution_depthwise_0",
-    "convolution_depthwise_1",
-    "correlation",
-    "flow_warp",
-    "hardsigmoid_0",
-    "hardswish_0",
-    "interp_0",
-    "interp_2",
-    "interp_6",
-    "mish_0",
-    "normalize_ssd_0",
-    "normalize_ssd_1",
-    "normalize_ssd_3",
-    "normalize_ssd_zero",
-    "permute_0",
-    "permute_1",
-    "permute_2",
-    "permute_5",
-    "pooling_floor_0",
-    "pooling_floor_1",
-    "prior_box_1",
-    "roipooling_0",
-    "roipooling_1",
-    "shuffle_channel_0",
-    "shuffle_channel_1",
-    "softplus_0",
-    "swish_0",
+    "accum", "convolution_3d", "convolution_depthwise_0", "convolution_depthwise_1", "correlation", "flow_warp",
+    "hardsigmoid_0", "hardswish_0", "interp_0", "interp_2", "interp_6", "mish_0", "normalize_ssd_0",
+    "normalize_ssd_1", "normalize_ssd_3", "normalize_ssd_zero", "permute_0", "permute_1", "permute_2",
+    "permute_5", "pooling_floor_0", "pooling_floor_1", "prior_box_1", "roipooling_0", "roipooling_1",
+    "shuffle_channel_0", "shuffle_channel_1", "softplus_0", "swish_0",
 ]
+# fmt: on
 # The same boxes, in an order and with a padding of OpenCV's own.
 DETECTIONS = ["detection_output_0", "detection_output_1", "detection_output_4"]  # keep_top_k -1 crashes OpenCV
 # Where OpenCV computes something else than the fork that was recorded.
