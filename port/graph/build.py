@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def draft_graph(
     net.layer.extend(message.layer[i] for i in kept)
     graph = Graph(net.name, parsed.dialect, parsed.reason, state, parsed.file, net, faithful_bugs, dict(parsed.packs))
     builder = _Builder(graph, problems, [lines[i] for i in kept], dict(input_shapes or {}))
-    builder.stored = stored
+    builder.stored = stored and cache(stored)
     builder.left_out = {top: layer for i, layer in enumerate(message.layer) if i not in kept for top in layer.top}
     builder.build()
     return graph, problems
@@ -150,7 +151,7 @@ class _Builder:
     def _add_layer(self, message: Any, line: int) -> None:
         place = {"layer": message.name, "line": line}
         bottoms = self._bottoms(message, place)
-        layer = self._layer(message, place)
+        layer = self._layer(message, place, bottoms or [])
         if layer is None or bottoms is None or not self._tops_fit(message, place):
             self.broken.update(message.top)
             for blob in message.top:
@@ -192,7 +193,7 @@ class _Builder:
             return None
         return [self.current[blob] for blob in message.bottom]
 
-    def _layer(self, message: Any, place: dict) -> Layer | None:
+    def _layer(self, message: Any, place: dict, bottoms: list[Value]) -> Layer | None:
         if message.type not in REGISTRY:
             unknown_type(message.type, self.problems, place)
             return None
@@ -211,7 +212,7 @@ class _Builder:
         context = Context(message.name, phase, self.graph.dialect, count, tops, bugs, in_place, packs, stored)
         keep_settings(self.graph, message, self.problems, place)
         try:
-            return make_layer(message, context)
+            return make_layer(message, context).in_net(bottoms, self.graph.nodes)
         except Misfit as misfit:
             self.problems.add(**misfit.parts, **place)
             return None

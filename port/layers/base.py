@@ -120,6 +120,7 @@ class Layer(MemoryTraits):
     supplied: ClassVar[bool] = False  # of data layers: the program fills its tops
     selects: ClassVar[bool] = False  # how many items its tops have depends on the values of its bottoms
     selected_axis: ClassVar[int] = 0  # the axis of its tops along which those items stand
+    detects: ClassVar[bool] = False  # makes detections of raw predictions; an export may leave it out
     carries_state: ClassVar[bool] = False  # what one forward leaves, the next one uses
     across_ranks: ClassVar[bool] = False  # exchanges batches between processes
     default_weight: ClassVar[float] = 1.0  # of a loss's first top, where the net gives none
@@ -139,6 +140,10 @@ class Layer(MemoryTraits):
     def read(cls, message: Any) -> dict[str, Any]:
         """The fields that a LayerParameter sets for this type."""
         return set_fields(message, cls.param)
+
+    def in_net(self, bottoms: list[Any], nodes: list[Any]) -> Layer:
+        """The layer as it is behind these nodes of a net, with these values as bottoms; raises Misfit."""
+        return self
 
     def blobs(self, *bottoms: Shape) -> list[BlobSpec]:
         return []
