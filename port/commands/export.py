@@ -39,6 +39,11 @@ def add(verbs: Any) -> None:
     add_dialect(parser)
     parser.add_argument("--opset", type=int, help="13 to 26 (default: 17)")
     parser.add_argument("--all-blobs", action="store_true", help="make every blob an output, for checking")
+    parser.add_argument(
+        "--raw-heads",
+        action="store_true",
+        help="leave out layers that make detections (DetectionOutput): boxes, scores and prior boxes become outputs",
+    )
     add_layers(parser)
     parser.set_defaults(run=run)
 
@@ -54,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"dialect {net.caffe.dialect} ({net.caffe.reason})")
     print(net.report)
     opset = DEFAULT_OPSET if args.opset is None else args.opset
-    export_onnx(net, args.output, opset=opset, blobs="all" if args.all_blobs else "outputs")
+    blobs = "all" if args.all_blobs else "outputs"
+    export_onnx(net, args.output, opset=opset, blobs=blobs, raw_heads=args.raw_heads)
     print(f"{args.output}: opset {opset}, {args.output.stat().st_size:,} bytes")
     return command.OK
 

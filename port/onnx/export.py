@@ -16,6 +16,7 @@ from ..layers import Misfit, show
 from ..module import CaffeNet
 from ..net import param_arrays
 from .builder import OnnxGraph
+from .heads import without_detections
 
 OPSETS = range(13, 27)  # below 13 Softmax flattens; above 26 ONNX Runtime 1.31 refuses
 DEFAULT_OPSET = 17  # what OpenCV 4 and older runtimes read as well
@@ -113,13 +114,15 @@ def _require_values(graph: Graph) -> None:
                 problems.add(found, expected="extents of 1 or more in ONNX", layer=value.producer)
 
 
-def build_onnx(net: CaffeNet, *, opset: int = DEFAULT_OPSET, blobs: str = "outputs") -> onnx.ModelProto:
+def build_onnx(
+    net: CaffeNet, *, opset: int = DEFAULT_OPSET, blobs: str = "outputs", raw_heads: bool = False
+) -> onnx.ModelProto:
     """The net as an ONNX model, unchecked; raises ExportError with every layer that ONNX cannot express."""
     if opset not in OPSETS:
         raise UsageError(f"opset {opset}; expected {OPSETS.start} to {OPSETS.stop - 1}")
     if blobs not in ("outputs", "all"):
         raise UsageError(f"blobs='{blobs}'; expected 'outputs' or 'all'")
-    graph = net.caffe
+    graph = without_detections(net.caffe) if raw_heads else net.caffe
     if all(node.layer.kind == "data" for node in graph.nodes):
         found = "the net computes nothing: it has data layers alone" if graph.nodes else "the net has no layer"
         raise ExportError(Problem(found, "layers that compute", "try the other phase", file=graph.file))
@@ -174,12 +177,20 @@ def checked_bytes(model: onnx.ModelProto, file: str | Path = "") -> bytes:
     return data
 
 
-def export_onnx(net: CaffeNet, path: str | Path, *, opset: int = DEFAULT_OPSET, blobs: str = "outputs") -> None:
+def export_onnx(
+    net: CaffeNet,
+    path: str | Path,
+    *,
+    opset: int = DEFAULT_OPSET,
+    blobs: str = "outputs",
+    raw_heads: bool = False,
+) -> None:
     """Write the net as an ONNX file; `blobs="all"` makes every blob an output, for checking.
 
-    The batch size is free wherever the net's layers allow it. Raises ExportError with every layer that
-    ONNX cannot express, and for a model above protobuf's 2 GiB.
+    `raw_heads` leaves out the layers that make detections (DetectionOutput), so that what they read becomes outputs:
+    predictions of boxes, scores, prior boxes. The batch size is free wherever the net's layers allow it. Raises
+    ExportError with every layer that ONNX cannot express, and for a model above protobuf's 2 GiB.
     """
-    data = checked_bytes(build_onnx(net, opset=opset, blobs=blobs), path)
+    data = checked_bytes(build_onnx(net, opset=opset, blobs=blobs, raw_heads=raw_heads), path)
     with atomic_write(path) as file:
         file.write(data)

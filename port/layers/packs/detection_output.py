@@ -37,6 +37,7 @@ class DetectionOutput(Layer):
     family = "joining"
     selects = True
     selected_axis = 2
+    detects = True
     param = ("detection_output_param",)
     bottom_count = (3, 5)
     no_gradient = (0, 1, 2, 3, 4)

@@ -11,6 +11,7 @@ import torch
 from small_nets import inputs, layer
 
 import port
+from port.__main__ import main
 from port.graph.reference import run_reference
 from port.net import param_arrays
 from port.onnx.export import build_onnx
@@ -561,3 +562,41 @@ def test_thousands_of_prior_boxes(benchmark_seconds=3.0):
     assert found.shape == wanted.shape == (1, 1, 800, 7)
     np.testing.assert_allclose(found, wanted, atol=5e-6)
     assert prod(found.shape) == found.size
+
+
+# -- raw heads ----------------------------------------------------------------------------------------------
+def test_raw_heads_are_what_detection_output_would_read(golden, tmp_path, capsys):
+    case = golden / "community" / "synopsys" / "net_ssd_head.prototxt"
+    weights = case.with_suffix(".caffemodel")
+    net = port.load_net(case, weights, packs=["ssd"])
+    port.export_onnx(net, tmp_path / "api.onnx", raw_heads=True)
+    runner = session(tmp_path / "api.onnx")
+    assert [output.name for output in runner.get_outputs()] == ["conf_f", "loc", "prior"]
+    rng = np.random.default_rng(11)
+    arrays = {
+        "data": rng.normal(size=(3, 4, 6, 7)).astype(F),
+        "image": rng.normal(size=(3, 3, 48, 56)).astype(F),
+    }
+    found, wanted = run_onnx(runner, arrays), port.run_blobs(net, arrays)
+    for blob, values in found.items():
+        np.testing.assert_allclose(values, wanted[blob], atol=5e-6 * np.abs(wanted[blob]).max())
+    assert [value.name for value in net.caffe.outputs] == ["out"]  # the net itself is as it was
+
+    options = ["export", "--prototxt", str(case), "--caffemodel", str(weights)]
+    assert main([*options, "--raw-heads", "--output", str(tmp_path / "command.onnx")]) == 0
+    assert (tmp_path / "command.onnx").read_bytes() == (tmp_path / "api.onnx").read_bytes()
+
+
+def test_what_reads_detections_goes_with_them():
+    text = inputs(**BOTTOMS) + layer("loc2", "Power", "loc", "loc2", "power_param { scale: 2 }")
+    text += layer("d", "DetectionOutput", "loc2 conf prior", "d", "detection_output_param { num_classes: 3 }")
+    net = load(text + layer("more", "Power", "d", "more", "power_param { shift: 1 }"))
+    model = build_onnx(net, raw_heads=True)
+    assert [node.name for node in model.graph.node] == ["loc2"]
+    assert [value.name for value in model.graph.output] == ["loc2"]
+
+
+def test_raw_heads_of_a_net_without_detections():
+    net = one("Permute", "permute_param { order: 1 }", x=(2, 3))
+    with pytest.raises(ExportError, match="no layer that makes detections"):
+        build_onnx(net, raw_heads=True)
