@@ -12,9 +12,9 @@ from ..selecting import Crop
 Line = tuple[float, float]  # an axis's coordinates before a layer by those behind it: slope, intercept
 
 # Layers behind which a place is where it was; the first fork has them as neurons, Python's coord_map as a list.
-_STILL = frozenset(
-    "AbsVal BatchNorm Bias BN BNLL Dropout Eltwise ELU Exp Log LRN MVN Power PReLU ReLU Scale Sigmoid Split Swish TanH "
-    "Threshold".split()
+_STILL = (
+    *("AbsVal", "BatchNorm", "Bias", "BN", "BNLL", "Dropout", "Eltwise", "ELU", "Exp", "Log", "LRN", "MVN", "Power"),
+    *("PReLU", "ReLU", "Scale", "Sigmoid", "Split", "Swish", "TanH", "Threshold"),
 )
 
 

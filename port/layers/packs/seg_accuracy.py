@@ -72,14 +72,16 @@ class SegAccuracy(Layer):
         last = graph.constant(classes - 1, np.int64)
         guess = graph.op("Sub", last, graph.reshape(graph.op("ArgMax", turned, axis=1, keepdims=0), (-1,)))
         flat = graph.op("Cast", graph.reshape(label, (-1,)), to=7)
-        guess, flat = (self._members(graph, places, classes) for places in (guess, flat))
+        every = np.arange(classes)
+        guess = self._members(graph, guess, every)
+        flat = self._members(graph, flat, np.where(np.isin(every, self.ignore_label), -1, every))
         counts = graph.op("MatMul", graph.op("Transpose", flat, perm=(1, 0)), guess)  # labels x predictions
         return (self._onnx_measures(graph, counts, classes),)
 
-    def _members(self, graph: Any, places: str, classes: int) -> str:
-        """1 where a location is of a class, nothing but 0 where its label is ignored: locations x classes."""
+    @staticmethod
+    def _members(graph: Any, places: str, names: np.ndarray) -> str:
+        """1 where a location has a class's name: locations x classes."""
         column = graph.op("Unsqueeze", places, graph.constant([1], np.int64))
-        names = np.where(np.isin(np.arange(classes), self.ignore_label), -1, np.arange(classes))
         return graph.op("Cast", graph.op("Equal", column, graph.constant(names, np.int64)), to=1)
 
     @staticmethod
