@@ -11,6 +11,7 @@ import torch
 from torch import fx, nn
 
 from prototxt_gen.base.errors import NetError, Problem, Problems, closest
+from prototxt_gen.schema.habits import Habits
 
 from .graph.graph import Graph, Node, Value
 from .graph.identifiers import identifier, placeholders, submodule_paths
@@ -165,7 +166,7 @@ class CaffeNet(fx.GraphModule):
         for (i, j), (k, m) in shared_slots(self.caffe).items():
             module, owner = self.layer(nodes[i].name), self.layer(nodes[k].name).blobs[m]
             blob = module.blobs[j]
-            if self.caffe.dialect == "bvlc" and blob.shape == owner.shape and _alike(owner, blob.requires_grad):
+            if self.caffe.habits.shares_gradients and blob.shape == owner.shape and _alike(owner, blob.requires_grad):
                 module.set_blob(j, owner)
             else:
                 blob.data = owner.data.reshape(blob.shape)
@@ -273,7 +274,7 @@ def _modules(graph: Graph, arrays: dict[tuple[int, int], Any], seed: int, sharin
                 shared = owners.get(entry.name) if entry is not None and entry.name else None
                 try:
                     if shared is not None:
-                        tensor = _shared(graph.dialect, shared, spec.shape, learns)
+                        tensor = _shared(graph.habits, shared, spec.shape, learns)
                     elif (i, j) in arrays:
                         # a copy: the file is mapped read-only
                         tensor = torch.tensor(arrays[i, j], dtype=torch.float32).reshape(spec.shape)
@@ -291,7 +292,7 @@ def _modules(graph: Graph, arrays: dict[tuple[int, int], Any], seed: int, sharin
 def _learns(graph: Graph, entry: Any) -> bool:
     """Whether Caffe computes a parameter's gradient: by its lr_mult, or always with force_backward (semantics 2.8)."""
     rate = 1.0 if entry is None else entry.lr_mult
-    return graph.net.force_backward or (rate > 0 if graph.dialect == "srn" else rate != 0)
+    return graph.net.force_backward or (rate != 0 if graph.habits.negative_rates_learn else rate > 0)
 
 
 def _alike(owner: torch.Tensor, learns: bool) -> bool:
@@ -299,12 +300,12 @@ def _alike(owner: torch.Tensor, learns: bool) -> bool:
     return owner.requires_grad == learns or not isinstance(owner, nn.Parameter)
 
 
-def _shared(dialect: str, owner: torch.Tensor, shape: tuple[int, ...], learns: bool) -> torch.Tensor:
-    """A sharer's tensor: BVLC shares data and gradient, the fork the data only (semantics 2.7).
+def _shared(habits: Habits, owner: torch.Tensor, shape: tuple[int, ...], learns: bool) -> torch.Tensor:
+    """A sharer's tensor, with the owner's gradient or one of its own, as its Caffe has it (semantics 2.7).
 
     A layer that does not compute the gradient, or has another shape, gets a tensor of its own over the same storage.
     """
-    if dialect == "bvlc" and tuple(owner.shape) == shape and _alike(owner, learns):
+    if habits.shares_gradients and tuple(owner.shape) == shape and _alike(owner, learns):
         return owner
     data = owner.detach().reshape(shape)  # the same storage
     return nn.Parameter(data, requires_grad=learns) if isinstance(owner, nn.Parameter) else data

@@ -9,6 +9,7 @@ from typing import Any
 
 from prototxt_gen.base.errors import CaffeError, NetError, Problems, closest
 from prototxt_gen.schema.dialect import is_shared
+from prototxt_gen.schema.habits import habits
 from prototxt_gen.schema.text import Parsed, read_prototxt
 from prototxt_gen.schema.upgrade import upgrade_parsed
 
@@ -66,8 +67,7 @@ def draft_graph(
     problems = Problems(NetError, parsed.file)
     parsed, _ = upgrade_parsed(parsed)
     message, lines = parsed.message, parsed.lines
-    # the fork takes the file's level as well, where the caller gives none
-    level = state.level or (message.state.level if parsed.dialect == "srn" else 0)
+    level = state.level or (message.state.level if habits(parsed.dialect).file_sets_level else 0)
     state = NetState(state.phase, level, (*message.state.stage, *state.stages))
     kept = kept_layers(message, state, problems, lines)
     net = type(message)()
@@ -114,14 +114,14 @@ class _Builder:
         for blob in set(self.given) - {value.blob for value in self.graph.inputs} - self.broken:
             fix = closest(blob, {value.blob for value in self.graph.inputs})
             self.problems.add(f"a shape is given for '{blob}', which is no input", fix=fix)
-        check_params(self.graph.nodes, self.graph.dialect, self.problems)
+        check_params(self.graph.nodes, self.graph.habits, self.problems)
         check_fillers(self.graph.nodes, self.graph.dialect, self.problems)
 
     def _net_inputs(self) -> None:
         net = self.graph.net
         dims = [tuple(net.input_dim[i : i + 4]) for i in range(0, len(net.input_dim), 4)]
         shapes = [as_shape(s) for s in net.input_shape] or dims
-        if net.input_shape and net.input_dim and self.graph.dialect == "srn":  # bvlc upgrades, and lets shapes win
+        if net.input_shape and net.input_dim and not self.graph.habits.shapes_win_over_dims:
             self.problems.add("both input_shape and input_dim", expected="one of the two", field="input_dim")
         if len(shapes) != len(net.input) or len(net.input_dim) % 4:
             shaped = f"{len(net.input_dim)} input_dim" if len(net.input_dim) % 4 else f"{len(shapes)} shapes"

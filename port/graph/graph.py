@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from prototxt_gen.schema.habits import Habits, habits
+
 from ..layers import BlobSpec, Layer, Shape
 from ..layers.foreign import Foreign
 from .state import NetState
@@ -52,6 +54,11 @@ class Graph:
     inputs: list[Value] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     values: list[Value] = field(default_factory=list)
+
+    @property
+    def habits(self) -> Habits:
+        """What its Caffe does differently from others."""
+        return habits(self.dialect)
 
     @property
     def outputs(self) -> list[Value]:

@@ -11,21 +11,22 @@ import numpy as np
 
 from prototxt_gen.base.errors import NetError, Problem
 from prototxt_gen.base.machine import free_memory
+from prototxt_gen.schema.habits import habits
 
 from ..layers import BlobSpec, Misfit, Shape, show
 from .graph import Graph, Node, Value
 
 MOST = 2**31 - 1  # INT_MAX: what Caffe counts the values of a blob with
-MOST_AXES = {"bvlc": 32, "srn": 64}  # BVLC's kMaxBlobAxes; the fork has no limit, but NumPy has
 _NEVER_MORE = 64 * 2**20  # bytes that every machine has; below them nobody asks the system
 _DRAWING = 28  # bytes a value while a filler draws: three arrays in double precision, one in single
 
 
 def require_sizes(shapes: Iterable[Shape], dialect: str, what: str = "the shape") -> None:
     """Raise Misfit for what Blob::Reshape refuses: too many axes, a negative extent, or more values than INT_MAX."""
+    most_axes = habits(dialect).most_axes
     for shape in shapes:
-        if len(shape) > MOST_AXES[dialect]:
-            raise Misfit(f"{what} {show(shape)} with {len(shape)} axes", f"{MOST_AXES[dialect]} at most", "shape")
+        if len(shape) > most_axes:
+            raise Misfit(f"{what} {show(shape)} with {len(shape)} axes", f"{most_axes} at most", "shape")
         if any(extent < 0 for extent in shape):
             raise Misfit(f"{what} {show(shape)}", "extents of 0 or more", "shape")
         count = 1

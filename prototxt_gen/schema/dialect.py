@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 
 from .community import field_forks
+from .habits import habits
 from .messages import DIALECTS, message_names, native_names, schema_cache
 from .packs import pack_of_field, pack_of_value, packs_of_type
 from .syntax import Field, Scalar, Tree
@@ -49,12 +50,10 @@ def is_shared(type: str) -> bool:
     return bool(packs_of_type(type))
 
 
-_POLICIES = frozenset(["fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid"])
-
 # Strings that only one Caffe understands: (message, field) -> dialect -> the strings it knows.
 _STRINGS: dict[tuple[str, str], tuple[str, dict[str, Container[str]]]] = {
     ("LayerParameter", "type"): ("layer type", {**LAYER_TYPES}),
-    ("SolverParameter", "lr_policy"): ("lr_policy", {"bvlc": _POLICIES, "srn": _POLICIES | {"exp10"}}),
+    ("SolverParameter", "lr_policy"): ("lr_policy", {d: habits(d).rate_policies for d in DIALECTS}),
 }
 
 _Sign = tuple[int, str]  # offset, what stands there
