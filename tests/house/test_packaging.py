@@ -48,7 +48,7 @@ def packed(path: Path) -> bool:
 def test_everything_imported_is_required():
     found = {name for path in FILES for name in imported(path)} - set(sys.stdlib_module_names) - PACKAGES
     wanted = {DISTRIBUTIONS.get(name, name) for name in found}
-    assert wanted - REQUIRED == {"pycocotools", "tensorboard"}, "optional: they have an extra"
+    assert wanted - REQUIRED == {"pycocotools", "safetensors", "tensorboard"}, "optional: they have an extra"
     assert {"pycocotools"} == EXTRAS["coco"] and {"tensorboard"} == EXTRAS["train"]
     assert wanted >= REQUIRED, "nothing is required for nothing"
 
