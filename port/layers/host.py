@@ -116,7 +116,15 @@ class Python(Layer):
                 f"class {self.layer or 'MyLayer'}(torch.nn.Module): "
                 "with __init__(self, param_str, phase), top_shapes(self, *shapes) and forward(self, *bottoms)",
             )
-        return PYTHON[key](self.param_str, self.at.phase)
+        made = PYTHON[key](self.param_str, self.at.phase)
+        if hasattr(made, "tops"):  # it wants to know how many the net asks for
+            made.tops = self.at.tops
+        return made
+
+    @property
+    def selects(self) -> bool:  # type: ignore[override]
+        """Whether the registered class says that how many items its tops have depends on values."""
+        return bool(getattr(PYTHON.get(f"{self.module}.{self.layer}"), "selects", False))
 
     def top_shapes(self, *bottoms):
         shapes = tuple(tuple(map(int, shape)) for shape in self.user.top_shapes(*bottoms))
