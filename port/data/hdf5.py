@@ -23,9 +23,9 @@ _DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError)  # what h5py 
 class Hdf5Reader:
     """Rows by index, running on from file to file; a file is read whole, as Caffe does, the last two are kept."""
 
-    def __init__(self, source: Path, files: Sequence[Path], tops: Sequence[str], dialect: str):
+    def __init__(self, source: Path, files: Sequence[Path], tops: Sequence[str], *, integers: bool):
         self.files, self.tops = files, tops
-        self.kinds = "fiu" if dialect == "bvlc" else "f"
+        self.kinds = "fiu" if integers else "f"
         self.sizes: list[int] = []
         self._loaded: dict[int, list[np.ndarray]] = {}
         shapes: list[tuple[int, ...]] = []

@@ -43,11 +43,11 @@ class Entry:
 
 
 def read_list(
-    source: str | Path, root: Root, folder: str = "", *, dialect: str = "bvlc", numbers: int = 1, files: bool = True
+    source: str | Path, root: Root, folder: str = "", *, spaced: bool = True, numbers: int = 1, files: bool = True
 ) -> list[Entry]:
     """The entries of a list: a path and as many integers per line; `folder` is glued before each path.
 
-    BVLC splits at the last space, so a path may have spaces; the fork splits at all white space. Empty lines
+    `spaced`: a line is split at the last space, so that a path may have spaces, else at all white space. Empty lines
     are passed over. Raises DataError naming every line that is malformed or whose file is not there
     (`files`: a file, else a folder).
     """
@@ -56,11 +56,11 @@ def read_list(
         for number, line in enumerate(_LINE_END.split(read_text(source, DataError)), start=1):
             if not line.strip(WHITE):
                 continue
-            parts = _words(line) if dialect == "srn" else line.rstrip(WHITE).rsplit(" ", numbers)
+            parts = line.rstrip(WHITE).rsplit(" ", numbers) if spaced else _words(line)
             integers = all(map(_INTEGER.fullmatch, parts[1:]))
             if len(parts) != numbers + 1 or not integers or not parts[0].strip(WHITE):
                 fix = _SEVERAL if numbers == 1 and len(parts) > 2 and integers else ""
-                problems.add(f"'{line[:200]}'", line=number, expected=_expected(numbers, dialect), fix=fix)
+                problems.add(f"'{line[:200]}'", line=number, expected=_expected(numbers, spaced), fix=fix)
                 continue
             entries.append(Entry(parts[0], find(folder + parts[0], root), tuple(map(int, parts[1:])), number))
         kind, there = ("image", os.path.isfile) if files else ("folder", os.path.isdir)
@@ -74,7 +74,7 @@ def read_list(
         problems.found.sort(key=lambda problem: problem.line)
         shorten(problems)
         if not entries and not problems.found:
-            problems.add("the list is empty", expected=_expected(numbers, dialect) + " on each line")
+            problems.add("the list is empty", expected=_expected(numbers, spaced) + " on each line")
     return entries
 
 
@@ -96,9 +96,9 @@ def shorten(problems: Problems, unit: str = "lines") -> None:
         problems.found[MOST_LISTED:] = [Problem(f"and {len(more):,} more such {unit}", file=problems.file)]
 
 
-def _expected(numbers: int, dialect: str) -> str:
+def _expected(numbers: int, spaced: bool) -> str:
     what = "a path and an integer" if numbers == 1 else "a folder, the number of frames and an integer"
-    return what + (", no spaces within the path" if dialect == "srn" else ", one space between them")
+    return what + (", one space between them" if spaced else ", no spaces within the path")
 
 
 def read_words(source: str | Path, root: Root) -> list[Path]:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from prototxt_gen.base.errors import DataError, Problem
+from prototxt_gen.schema.habits import Habits, habits
 
 from ..graph.state import phase_name
 from ..layers import REGISTRY, Misfit, Shape, show
@@ -44,20 +45,28 @@ class _Opening:
     def transformer(self) -> Transformer:
         return Transformer(self.message.transform_param, self.phase, self.root)
 
-    def share(self, batch: int, bvlc: str, srn: str) -> Share:
-        rule = {"bvlc": bvlc, "srn": srn}[self.dialect]
+    @property
+    def habits(self) -> Habits:
+        return habits(self.dialect)
+
+    def share(self, batch: int, *, in_blocks: bool = False, by_item: bool = False) -> Share:
+        """This rank's part of the data: in what ways a layer's type could be dealt out, its Caffe decides."""
+        if self.habits.deals_blocks:
+            rule = "blocks" if in_blocks else "all"
+        else:
+            rule = "items" if by_item and self.phase == "TRAIN" else "all"
         return Share(batch, rule, self.rank, self.world)
 
     def plan(self, reader: Any, order: Order) -> Plan:
         return Plan(reader, order, order.draws, self.message.name, tuple(self.message.top), order.share.batch)
 
     def listed(self, reader: Any, param: Any, rand_skip: int = 0) -> Plan:
-        """The plan of a layer that reads a list: shuffled from the start, BVLC's ranks each for themselves."""
+        """The plan of a layer that reads a list: shuffled from the start, where ranks draw apart by each for itself."""
         if rand_skip > len(reader):
             found = f"{rand_skip}, and the list has {len(reader)} entries"
             raise DataError(Problem(found, "no more than the list has", field="rand_skip", file=reader.source))
-        share = self.share(_batch_size(param), "all", "blocks")
-        draws = replace(self.draws, rank=self.rank if self.dialect == "bvlc" else 0)
+        share = self.share(_batch_size(param), in_blocks=True)
+        draws = replace(self.draws, rank=self.rank if self.habits.ranks_draw_apart else 0)
         order = Order(len(reader), share, draws, shuffle=param.shuffle, rand_skip=rand_skip)
         return self.plan(reader, order)
 
@@ -161,8 +170,8 @@ def _open_database(opening: _Opening) -> Plan:
     transformer = opening.transformer()
     color = cv2.IMREAD_GRAYSCALE if transform.force_gray else cv2.IMREAD_UNCHANGED
     reader = DatumReader(Database(path), transformer, cv2.IMREAD_COLOR if transform.force_color else color)
-    share = opening.share(_batch_size(param), "items" if opening.phase == "TRAIN" else "all", "blocks")
-    if opening.dialect == "bvlc":  # it ignores rand_skip, and knows no shuffle
+    share = opening.share(_batch_size(param), in_blocks=True, by_item=True)
+    if not opening.habits.data_skips_and_shuffles:
         return opening.plan(reader, Order(len(reader), share, opening.draws))
     kind = OwnShareOrder if param.shuffle else Order
     order = kind(len(reader), share, opening.draws, rand_skip=param.rand_skip)
@@ -178,7 +187,8 @@ def _open_images(opening: _Opening) -> Plan:
     size = _resized(param)
     transformer = opening.transformer()
     path = find(_source(param), opening.root)
-    entries = read_list(path, opening.root, param.root_folder, dialect=opening.dialect)
+    spaced = not opening.habits.lists_split_at_all_white_space
+    entries = read_list(path, opening.root, param.root_folder, spaced=spaced)
     color = cv2.IMREAD_COLOR if param.is_color else cv2.IMREAD_GRAYSCALE
     return opening.listed(ImageReader(path, entries, transformer, color, size), param, param.rand_skip)
 
@@ -193,7 +203,7 @@ def _open_videos(opening: _Opening) -> Plan:
         raise DataError(Problem(found, "1 or more of each", field="video_data_param"))
     transformer = opening.transformer()
     path = find(_source(param), opening.root)
-    entries = read_list(path, opening.root, dialect="srn", numbers=2, files=False)
+    entries = read_list(path, opening.root, spaced=False, numbers=2, files=False)
     # The fork's VideoData never reads rand_skip.
     return opening.listed(VideoReader(path, entries, transformer, param, opening.phase == "TRAIN"), param)
 
@@ -211,8 +221,8 @@ def _open_hdf5(opening: _Opening) -> Plan:
     if message.HasField("transform_param"):
         raise DataError(Problem("HDF5Data transforms nothing", fix="delete the field", field="transform_param"))
     path = find(_source(param), opening.root)
-    share = opening.share(_batch_size(param), "items" if opening.phase == "TRAIN" else "all", "all")
-    reader = Hdf5Reader(path, read_words(path, opening.root), message.top, opening.dialect)
+    share = opening.share(_batch_size(param), by_item=True)
+    reader = Hdf5Reader(path, read_words(path, opening.root), message.top, integers=opening.habits.hdf5_takes_integers)
     order = FilesOrder(len(reader), share, opening.draws, shuffle=param.shuffle, sizes=reader.sizes)
     return opening.plan(reader, order)
 
@@ -238,7 +248,7 @@ def _open_memory(opening: _Opening) -> Plan:
     if result != size:
         found = f"items of {show(result)}" + (" after the crop" if reader.transformer.crop else "")
         raise DataError(Problem(found, f"{show(size)}, as memory_data_param says", field="arrays"))
-    order = Order(len(reader), opening.share(param.batch_size, "all", "all"), opening.draws)
+    order = Order(len(reader), opening.share(param.batch_size), opening.draws)
     return opening.plan(reader, order)
 
 

@@ -38,12 +38,12 @@ class Learned:
 def learned_blobs(net: CaffeNet) -> list[Learned]:
     """All blobs in Caffe's order (layers in net order, blobs in layer order).
 
-    BVLC keeps owners only, and one explicit multiplier of a sharer holds for all; the fork keeps every
-    sharer, with multipliers of its own. Statistics are among them, with rate 0.
+    Where sharers share their gradients, owners only, and one explicit multiplier of a sharer holds for all; else
+    every sharer, with multipliers of its own (semantics 2.7). Statistics are among them, with rate 0.
     """
     found: list[Learned] = []
     names: dict[str, int] = {}
-    srn = net.caffe.dialect == "srn"
+    habits = net.caffe.habits
     for node in net.caffe.nodes:
         if not node.specs:
             continue
@@ -51,13 +51,13 @@ def learned_blobs(net: CaffeNet) -> list[Learned]:
         for j, spec in enumerate(node.specs):
             entry = node.message.param[j] if j < len(node.message.param) else None
             rate, decay = (entry.lr_mult, entry.decay_mult) if entry is not None else (1.0, 1.0)
-            if spec.statistic or (srn and node.layer.holds_still()):
-                # BVLC's layer masks the rate alone, so decay still reaches the history of the adaptive rules.
-                rate, decay = 0.0, 0.0 if srn else decay
+            if spec.statistic or (habits.layers_stop_decay and node.layer.holds_still()):
+                # Where the layer masks the rate alone, decay still reaches the history of the adaptive rules.
+                rate, decay = 0.0, 0.0 if habits.layers_stop_decay else decay
             name = entry.name if entry is not None else ""
             if name in names and name:
                 first = found[names[name]]
-                if not srn:
+                if habits.shares_gradients:
                     if entry is not None and entry.HasField("lr_mult"):
                         first.lr_mult = entry.lr_mult
                     if entry is not None and entry.HasField("decay_mult"):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from prototxt_gen.base.errors import Problems
+from prototxt_gen.schema.habits import habits
 
 POLICIES = ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid", "exp10")
 NEEDED = {
@@ -24,7 +25,8 @@ UNSAID = ("base_lr", "gamma", "power")  # 0 for Caffe
 
 def check_policy(param: Any, dialect: str, problems: Problems) -> None:
     """Complain about a policy that this dialect does not have, and about fields that it cannot do without."""
-    known = [p for p in POLICIES if p != "exp10" or dialect == "srn"]
+    own = habits(dialect)
+    known = [policy for policy in POLICIES if policy in own.rate_policies]
     if param.lr_policy not in known:
         expected = "one of: " + ", ".join(known)
         problems.add(f"the policy '{param.lr_policy}'", expected=expected, field="lr_policy")
@@ -33,11 +35,11 @@ def check_policy(param: Any, dialect: str, problems: Problems) -> None:
         if not param.HasField(name):
             fix = f"write {name}: 0, which Caffe takes without a word" if name in UNSAID else ""
             problems.add(f"no {name} for the policy '{param.lr_policy}'", expected="a value", fix=fix, field=name)
-    # The fork checks none of these: stepsize 0 crashes it, a sigmoid's may be anything, and so may gamma.
-    dividing = ("step", "exp10") if dialect == "srn" else ("step", "sigmoid")
+    # A Caffe that checks none of these is crashed by stepsize 0; a sigmoid's may be anything, and so may gamma.
+    dividing = ("step", "exp10", *(["sigmoid"] if own.checks_rates else []))
     if param.lr_policy in dividing and param.HasField("stepsize") and param.stepsize <= 0:
         problems.add(f"stepsize {param.stepsize}", expected="1 or more", field="stepsize")
-    if dialect == "bvlc" and "gamma" in NEEDED.get(param.lr_policy, ()) and param.gamma < 0:
+    if own.checks_rates and "gamma" in NEEDED.get(param.lr_policy, ()) and param.gamma < 0:
         problems.add(f"gamma {param.gamma:g}", expected="0 or more", field="gamma")
 
 

@@ -13,6 +13,7 @@ import torch
 
 from prototxt_gen.base.errors import Problem, Problems, UsageError, WeightsError
 from prototxt_gen.base.files import atomic_write
+from prototxt_gen.schema.habits import habits
 from prototxt_gen.schema.text import read_prototxt
 from prototxt_gen.schema.upgrade import upgrade_solver
 
@@ -38,7 +39,8 @@ class Solver:
 
     def __init__(self, param: Any, dialect: str, net: CaffeNet, file: str = ""):
         self.param, self.dialect, self.net, self.file = param, dialect, net, file
-        self.type = param.type if dialect == "bvlc" else FORK_TYPES[param.solver_type]
+        self.habits = habits(dialect)
+        self.type = param.type if self.habits.solver_type_is_a_word else FORK_TYPES[param.solver_type]
         self._check()
         self.update_rule, count, _ = RULES[self.type]
         self.learned = learned_blobs(net)
@@ -58,7 +60,7 @@ class Solver:
             check_policy(param, self.dialect, problems)
             known = [name for name, (_, _, dialects) in RULES.items() if self.dialect in dialects]
             if self.type not in known:
-                field = "type" if self.dialect == "bvlc" else "solver_type"
+                field = "type" if self.habits.solver_type_is_a_word else "solver_type"
                 problems.add(f"the solver type '{self.type}'", expected="one of: " + ", ".join(known), field=field)
             if self.type in NO_MOMENTUM and param.momentum:
                 problems.add(f"momentum {param.momentum:g} with {self.type}", expected="none", field="momentum")

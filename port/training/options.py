@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from prototxt_gen.base.errors import Problem, Problems, UsageError
+from prototxt_gen.schema.habits import habits
 
 from ..processes.ranks import launched
 from ..solver.nets import SolverFile
@@ -78,7 +79,7 @@ def choose_device(options: Options, solver: SolverFile) -> torch.device:
         fix = "use --device cpu, or install a PyTorch build with CUDA"
         raise UsageError(Problem(f"--device {wanted}, and PyTorch finds no GPU", fix=fix))
     rank, _, local = launched()
-    ids = list(param.device_id) if solver.dialect == "srn" else []
+    ids = list(param.device_id) if habits(solver.dialect).devices_by_rank else []
     number = ids[rank] if rank < len(ids) else local
     if number >= torch.cuda.device_count():
         found = f"GPU {number}, and there are {torch.cuda.device_count()}"

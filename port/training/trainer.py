@@ -169,8 +169,8 @@ class Trainer:
         return stop, snapshot
 
     def _draw(self, purpose: int) -> None:
-        """Seed all that is random in what comes, by iteration; BVLC's processes draw differently."""
-        own = self.ranks.rank if self.solver.dialect == "bvlc" else 0
+        """Seed all that is random in what comes, by iteration."""
+        own = self.ranks.rank if self.solver.habits.ranks_draw_apart else 0
         words = np.random.SeedSequence([self.seed + own, self.solver.iter, purpose]).generate_state(3)
         # Not torch.manual_seed: without a GPU it remembers every call for the day that there is one.
         torch.default_generator.manual_seed(int(words[0]))
@@ -186,8 +186,8 @@ class Trainer:
         return bool(interval and self.solver.iter % interval == 0)
 
     def _test_all(self) -> None:
-        """All test nets (Solver::TestAll); the fork's processes test together, of BVLC's the first alone."""
-        solver, together = self.solver, self.solver.dialect == "srn"
+        """All test nets (Solver::TestAll); the processes test together, or the first alone."""
+        solver, together = self.solver, self.solver.habits.ranks_test_together
         if together:
             self.ranks.spread([*solver.net.parameters(), *solver.net.buffers()])
         self._draw(TESTING)

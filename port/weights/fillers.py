@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from prototxt_gen.schema.habits import habits
+
 from ..layers.base import Misfit, show
 
 Shape = tuple[int, ...]
@@ -36,9 +38,10 @@ def fan(filler: Any, shape: Shape) -> float:
 
 
 def bilinear(shape: Shape, dialect: str) -> np.ndarray:
-    """The interpolation kernel; the dialects place its centre differently (semantics 4)."""
+    """The interpolation kernel; not every Caffe places its centre in the middle (semantics 4)."""
     f = ceil(shape[3] / 2)
-    centre = (2 * f - 1 - f % 2) / (2 * f) if dialect == "srn" else (shape[3] - 1) / (2 * f)
+    centred = habits(dialect).centred_bilinear_filler
+    centre = (shape[3] - 1 if centred else 2 * f - 1 - f % 2) / (2 * f)
     line = 1 - np.abs(np.arange(shape[3]) / f - centre)
     return np.broadcast_to(np.outer(line, line), shape)
 
@@ -58,10 +61,11 @@ def check_filler(filler: Any, shape: Shape, dialect: str) -> None:
         _check_uniform(filler)
     if kind == "bilinear" and (len(shape) != 4 or shape[2] != shape[3]):
         raise Misfit(f"a bilinear filler for {show(shape)}", "a square kernel with 4 axes", "filler")
-    # BVLC asks for the extent of axis 0; the fork for `num` and `channels`, which 5 axes do not have
-    if kind in BY_ITEM and not shape and dialect == "bvlc":
+    # asked for is the extent of axis 0, or `num` and `channels`, which 5 axes do not have
+    legacy = habits(dialect).legacy_fillers
+    if kind in BY_ITEM and not shape and not legacy:
         raise Misfit(f"a {kind} filler for a blob without axes", "1 axis or more", "filler")
-    if kind in BY_ITEM and len(shape) > 4 and dialect == "srn":
+    if kind in BY_ITEM and len(shape) > 4 and legacy:
         raise Misfit(f"a {kind} filler for {show(shape)}", "at most 4 axes in the fork", "filler")
 
 

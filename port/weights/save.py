@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from prototxt_gen.schema.habits import Habits
+
 from ..caffemodel import write_net
 from ..graph.graph import Graph, Node
 from ..graph.splits import insert_splits
@@ -42,11 +44,11 @@ def saved_net(graph: Graph) -> Any:
             phases = copy.DESCRIPTOR.fields_by_name["phase"].enum_type.values_by_name
             copy.phase = phases[graph.state.phase].number
         if layer.name in nodes:
-            _set_up(copy, nodes[layer.name], graph.dialect)
+            _set_up(copy, nodes[layer.name], graph.habits)
     return net
 
 
-def _set_up(message: Any, node: Node, dialect: str) -> None:
+def _set_up(message: Any, node: Node, habits: Habits) -> None:
     """What Caffe's layers add to their own definition: a loss its weight 1, statistics a learning rate of 0."""
     if not message.loss_weight and node.tops and node.tops[0].loss_weight:
         message.loss_weight.append(node.tops[0].loss_weight)
@@ -57,5 +59,5 @@ def _set_up(message: Any, node: Node, dialect: str) -> None:
             message.param.add()
         for entry in (entry for entry, still in zip(message.param, fixed, strict=False) if still):
             entry.lr_mult = 0
-            if dialect == "srn":
+            if habits.layers_stop_decay:
                 entry.decay_mult = 0

@@ -26,7 +26,7 @@ def reading(request, tmp_path):
     def rows():
         source = tmp_path / "list.txt"
         source.touch()
-        return Hdf5Reader(source, [path], ["scores"], "bvlc").read(2, np.random.default_rng(0))[0][5]
+        return Hdf5Reader(source, [path], ["scores"], integers=True).read(2, np.random.default_rng(0))[0][5]
 
     return path, {
         "weights": lambda: Hdf5Model(path).layers[0].blobs[0].data[2, 5],
