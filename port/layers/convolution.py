@@ -53,9 +53,9 @@ class Convolving(Layer):
         return self.group
 
     @property
-    def holes(self) -> tuple[Any, int | None, int | None]:
-        """The distance between a kernel's cells, for all axes, or for height and width."""
-        return self.dilation, None, None
+    def holes(self) -> tuple[str, Any, int | None, int | None]:
+        """The distance between a kernel's cells: its field, and what that gives for all axes, or height and width."""
+        return "dilation", self.dilation, None, None
 
     def sizes(self, axes: int):
         """kernel, stride, pad and dilation, one number per spatial axis."""
@@ -63,10 +63,10 @@ class Convolving(Layer):
         stride = per_axis("stride", self.stride, self.stride_h, self.stride_w, axes, 1)
         # BVLC reads a missing pad_h or pad_w as 0; the fork wants both
         pad = per_axis("pad", self.pad, self.pad_h, self.pad_w, axes, 0, alone=self.at.dialect == "bvlc")
-        dilation = per_axis("dilation", *self.holes, axes, 1)
+        dilation = per_axis(*self.holes, axes, 1)
         require("kernel_size", kernel, 1)
         require("stride", stride, 1)
-        require("dilation", dilation, 1)
+        require(self.holes[0], dilation, 1)
         require("pad", pad, 0)
         return kernel, stride, pad, dilation
 
@@ -189,12 +189,11 @@ class Convolution(Convolving):
 
     @property
     def holes(self):
-        given = (self.hole, self.hole_h, self.hole_w)
-        if given == (None, None, None):
+        if self.hole is None and self.hole_h is None and self.hole_w is None:
             return super().holes
         if self.dilation:
             raise Misfit("both dilation and hole", "one of them", "hole")
-        return (self.hole, self.hole_h, self.hole_w)
+        return "hole", self.hole, self.hole_h, self.hole_w
 
     def top_shapes(self, *bottoms):
         axis, sizes = self.checked(bottoms)

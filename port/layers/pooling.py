@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import ceil, prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ import torch.nn.functional as F
 
 from .base import FLT_MAX, FLT_MIN, Layer, Misfit, register
 from .spatial import end_pad, offsets, padded, per_axis, require, require_reach, window
+
+Sides = tuple[int, ...]
 
 
 def pool_extent(
@@ -36,6 +39,26 @@ def same_pads(length: int, kernel: int, stride: int) -> tuple[int, int]:
     """Pads before and after an axis with which there are ceil(length / stride) windows, the odd cell after."""
     pad = max(kernel - (length % stride or stride), 0)
     return pad // 2, pad - pad // 2
+
+
+def average_onnx(graph: Any, x: str, kernel: Sides, stride: Sides, pad: Sides, divisor: np.ndarray) -> str:
+    """ONNX's average of windows over the last axes, each sum divided by its own divisor."""
+    lengths = graph.shape(x)[2:]
+    if any(p >= k for p, k in zip(pad, kernel, strict=True)):
+        found = f"pads of {', '.join(map(str, pad))} before a map with kernel {', '.join(map(str, kernel))}"
+        raise Misfit(found, "a pad below the kernel: ONNX Runtime takes no other", "pad")
+    # windows beyond the map have no cell, and come as 0, or 0 / 0
+    seen = tuple(min(o, -(-(n + p) // s)) for o, n, p, s in zip(divisor.shape, lengths, pad, stride, strict=True))
+    ends = map(end_pad, lengths, seen, kernel, stride, pad)
+    y = graph.op("AveragePool", graph.pad(x, (0, 0, *pad), (0, 0, *ends), 0.0), kernel_shape=kernel, strides=stride)
+    beyond = (o - s for o, s in zip(divisor.shape, seen, strict=True))
+    y = graph.pad(y, (0,) * (2 + len(kernel)), (0, 0, *beyond), 0.0)
+    with np.errstate(divide="ignore"):
+        factor = prod(kernel) / divisor
+    if not np.isfinite(factor).all():
+        y = graph.op("Add", y, graph.constant(np.where(np.isfinite(factor), 0, np.nan)))
+    factor = np.where(np.isfinite(factor), factor, 1)
+    return y if (factor == 1).all() else graph.op("Mul", y, graph.constant(factor))
 
 
 _AVERAGES = ("AVE", "AVE_EXC_PAD", "AVE_TF")  # the last two are one value's two names: the padding does not count
@@ -243,26 +266,11 @@ class Pooling(Layer):
         if self.average:
             if kernel == shape[2:] and not any((*pad, *ends)):
                 return (graph.op("GlobalAveragePool", x),)
-            return (self._average_onnx(graph, x, kernel, stride, pad, ends),)
+            return (average_onnx(graph, x, kernel, stride, pad, self.divisor(shape)),)
         native = self.at.tops == 1 and all(p < k and e < k for p, e, k in zip(pad, ends, kernel, strict=True))
         if not native:  # a window with no cell of the image, or a mask counted in image coordinates
             return self._max_onnx(graph, x, kernel, stride, pad, ends)
         return (graph.op("MaxPool", x, kernel_shape=kernel, strides=stride, pads=(*pad, *ends)),)
-
-    def _average_onnx(self, graph, x, kernel, stride, pad, ends):
-        shape = graph.shape(x)
-        # a stride above the kernel can leave a last window without any cell: 0, or 0 / 0
-        empty = tuple(int(e >= k) for e, k in zip(ends, kernel, strict=True))
-        ends = tuple(0 if none else e for none, e in zip(empty, ends, strict=True))
-        x = graph.pad(x, (0, 0, *pad), (0, 0, *ends), 0.0)
-        y = graph.op("AveragePool", x, kernel_shape=kernel, strides=stride)
-        y = graph.pad(y, (0,) * 4, (0, 0, *empty), 0.0)
-        with np.errstate(divide="ignore"):
-            factor = prod(kernel) / self.divisor(shape)
-        if not np.isfinite(factor).all():
-            y = graph.op("Add", y, graph.constant(np.where(np.isfinite(factor), 0, np.nan)))
-        factor = np.where(np.isfinite(factor), factor, 1)
-        return y if (factor == 1).all() else graph.op("Mul", y, graph.constant(factor))
 
     def _max_onnx(self, graph, x, kernel, stride, pad, ends):
         cells = graph.pad(x, (0, 0, *pad), (0, 0, *ends), -FLT_MAX)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.errors import NetError, Problems
+from .habits import Habits, habits
 from .text import Parsed
 from .upgrade_v0 import copy_field, is_v0, upgrade_v0
 
@@ -92,6 +93,7 @@ SOLVER_TYPES = {
     "RMSPROP": "RMSProp",
     "ADADELTA": "AdaDelta",
     "ADAM": "Adam",
+    "SAG": "SAG",  # NVIDIA's
 }
 
 # Layer type -> the block with the deprecated twins of transform_param's fields.
@@ -133,10 +135,16 @@ def upgrade_solver(message: Any, dialect: str, path: str | Path = "") -> tuple[A
     bvlc: the enum `solver_type` becomes the string `type`, and a snapshot_prefix that is missing or a folder
     is completed from the path. srn changes nothing. Raises NetError if both types are given.
     """
-    solver = _copy(message)
+    solver, own = _copy(message), habits(dialect)
     notes: list[str] = []
-    if dialect != "bvlc":
-        return solver, notes
+    if own.solver_type_is_a_word:
+        _name_solver_type(solver, path, notes)
+    if own.completes_snapshot_prefix and path:
+        _complete_prefix(solver, path, notes)
+    return solver, notes
+
+
+def _name_solver_type(solver: Any, path: str | Path, notes: list[str]) -> None:
     with Problems(NetError, path) as problems:
         if solver.HasField("solver_type") and solver.HasField("type"):
             fix = "remove solver_type, the older one"
@@ -145,23 +153,25 @@ def upgrade_solver(message: Any, dialect: str, path: str | Path = "") -> tuple[A
             solver.type = SOLVER_TYPES[_enum_name(solver, "solver_type")]
             solver.ClearField("solver_type")
             notes.append(f"solver_type became type: '{solver.type}'")
-    if path and not solver.HasField("snapshot_prefix"):
+
+
+def _complete_prefix(solver: Any, path: str | Path, notes: list[str]) -> None:
+    if not solver.HasField("snapshot_prefix"):
         solver.snapshot_prefix = os.path.splitext(path)[0]
         notes.append(f"snapshot_prefix was missing and is set to '{solver.snapshot_prefix}'")
-    elif path and os.path.isdir(solver.snapshot_prefix):
+    elif os.path.isdir(solver.snapshot_prefix):
         solver.snapshot_prefix = os.path.join(solver.snapshot_prefix, Path(path).stem)
         notes.append(f"snapshot_prefix was a folder and is set to '{solver.snapshot_prefix}'")
-    return solver, notes
 
 
 def _upgrade(message: Any, dialect: str, file: str, given_lines: Sequence[int]) -> tuple[Any, list[int], list[str]]:
-    net = _copy(message)
+    net, own = _copy(message), habits(dialect)
     notes: list[str] = []
     count = len(net.layers) or len(net.layer)
     lines = list(given_lines) if len(given_lines) == count else [0] * count
     with Problems(NetError, file) as problems:
         if net.layers:
-            _drop_mixed_layers(net, dialect, problems, notes)
+            _drop_mixed_layers(net, own, problems, notes)
             if is_v0(net):
                 net, lines = upgrade_v0(net, lines, problems, notes)
             else:
@@ -169,9 +179,9 @@ def _upgrade(message: Any, dialect: str, file: str, given_lines: Sequence[int]) 
             _upgrade_v1(net, notes)
         else:
             _note_ignored_fields(net, notes)
-        if dialect == "bvlc":
-            if net.input:
-                lines = _upgrade_inputs(net, lines, problems, notes)
+        if own.inputs_become_layers and net.input:
+            lines = _upgrade_inputs(net, lines, problems, notes)
+        if own.stills_batch_norm:
             _upgrade_batch_norm(net, notes)
     return net, lines, notes
 
@@ -187,12 +197,12 @@ def _enum_name(message: Any, field: str) -> str:
     return values[getattr(message, field)].name
 
 
-def _drop_mixed_layers(net: Any, dialect: str, problems: Problems, notes: list[str]) -> None:
-    """`layer` entries beside `layers`: bvlc refuses the file, srn keeps only `layers`."""
+def _drop_mixed_layers(net: Any, own: Habits, problems: Problems, notes: list[str]) -> None:
+    """`layer` entries beside `layers`: the file is refused, or only `layers` are kept (semantics 2.6)."""
     if not net.layer:
         return
     names = ", ".join(f"'{layer.name}'" for layer in net.layer)
-    if dialect == "bvlc":
+    if own.refuses_mixed_formats:
         problems.add(
             f"entries of both formats: {len(net.layers)} 'layers', {len(net.layer)} 'layer' ({names})",
             expected="only 'layer { }' with a type in quotes, or only 'layers { }'",

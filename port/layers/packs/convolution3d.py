@@ -26,7 +26,7 @@ class _OverTime(Convolving):
 
     def checked(self, bottoms):
         for name, unset in _OTHERS.items():
-            if getattr(self, name) != unset:
+            if getattr(self, name, unset) != unset:
                 raise Misfit(f"{name} of a {self.type}", "none: C3D's layer has no such field", name)
         if len(bottoms[0]) != 5:
             raise Misfit(f"an input with {len(bottoms[0])} axes", "5 axes: N, C, time, H, W", "bottom")
@@ -47,7 +47,8 @@ class _OverTime(Convolving):
 
 
 _OTHERS = {
-    **dict.fromkeys(("pad_h", "pad_w", "kernel_h", "kernel_w", "stride_h", "stride_w")),
+    **dict.fromkeys(f"{name}_{side}" for name in ("pad", "kernel", "stride", "hole") for side in "hw"),
+    "hole": None,
     **{"dilation": (), "group": 1, "axis": 1, "force_nd_im2col": False, "engine": "DEFAULT"},
 }
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ..base import FLT_MAX, Layer, Misfit, register
-from ..pooling import divisors, pool_extent
+from ..pooling import average_onnx, divisors, pool_extent
 from ..spatial import end_pad, offsets, padded, per_axis, require, require_reach, window
 
 _ONES = (1, 1, 1)
@@ -104,16 +104,10 @@ class _Volumes(Layer):
 
     def onnx(self, graph, x):
         kernel, stride, pad, *_ = self.windows(graph.shape(x))
-        ends, windows = self.ends(graph.shape(x)), {"kernel_shape": kernel, "strides": stride}
-        if self.pool == "MAX":
-            cells = graph.pad(x, (0, 0, *pad), (0, 0, *ends), -FLT_MAX)
-            return (graph.op("MaxPool", cells, **windows),)
-        y = graph.op("AveragePool", graph.pad(x, (0, 0, *pad), (0, 0, *ends), 0.0), **windows)
-        with np.errstate(divide="ignore"):
-            factor = prod(kernel) / self.divisor(graph.shape(x))
-        if (factor == 1).all():
-            return (y,)
-        return (graph.op("Mul", y, graph.constant(factor)),)
+        if self.pool != "MAX":
+            return (average_onnx(graph, x, kernel, stride, pad, self.divisor(graph.shape(x))),)
+        cells = graph.pad(x, (0, 0, *pad), (0, 0, *self.ends(graph.shape(x))), -FLT_MAX)
+        return (graph.op("MaxPool", cells, kernel_shape=kernel, strides=stride),)
 
     def window(self, bottom):
         kernel, stride, *_ = self.windows(bottom)
