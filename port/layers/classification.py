@@ -131,7 +131,8 @@ class _SoftmaxLoss(NormalizedLoss):
 class SoftmaxWithLoss(_SoftmaxLoss):
     """Softmax along `axis` and -log of the label's share; semantics 1.32 (softmax_loss_layer).
 
-    A second top, the probabilities, is an extension: neither Caffe can build it.
+    A second top, the probabilities, is an extension: neither Caffe can build it. SegNet's and ENet's forks weight the
+    terms, and not the divisor, by the label: `class_weighting`, where `weight_by_label_freqs` is set.
     """
 
     type = "SoftmaxWithLoss"
@@ -141,12 +142,16 @@ class SoftmaxWithLoss(_SoftmaxLoss):
 
     engine: str = "DEFAULT"
     axis: int = 1
+    weight_by_label_freqs: bool = False
+    class_weighting: tuple[float, ...] = ()
 
     def axis_of(self, rank):
         return canonical_axis(self.axis, rank)
 
     def top_shapes(self, x, label):
-        self.class_axis(x, label)
+        axis = self.class_axis(x, label)
+        if self.weight_by_label_freqs and len(self.class_weighting) != x[axis]:
+            raise Misfit(f"{len(self.class_weighting)} weights", f"{x[axis]}, one a class", "class_weighting")
         super().top_shapes(x, label)
         return ((), x)[: self.at.tops]
 
@@ -156,9 +161,11 @@ class SoftmaxWithLoss(_SoftmaxLoss):
         p, flat = softmax(x, axis), label.reshape(-1).astype(int)
         kept = self.kept(flat)
         picked = last_axis(p, axis)[np.arange(len(flat)), np.where(kept, flat, 0)]
-        total = -(np.log(np.maximum(picked, FLT_MIN)) * kept).sum()
+        terms = np.log(np.maximum(picked, FLT_MIN)) * kept
+        if self.weight_by_label_freqs:
+            terms = terms * np.array(self.class_weighting)[np.where(kept, flat, 0)]
         with np.errstate(invalid="ignore"):
-            loss = self.divide(total, len(flat), np.float64(kept.sum()), prod(x.shape[:axis]), lambda v: max(v, 1))
+            loss = self.divide(-terms.sum(), len(flat), np.float64(kept.sum()), prod(x.shape[:axis]), lambda v: max(v, 1))
         return (np.asarray(loss), p)[: self.at.tops]
 
     def forward(self, module, x, label):
@@ -167,6 +174,8 @@ class SoftmaxWithLoss(_SoftmaxLoss):
         flat = label.detach().reshape(-1).long()
         rows = last_axis(x, axis)
         target = torch.zeros_like(rows).scatter_(1, torch.where(self.kept(flat), flat, 0)[:, None], 1.0)
+        if self.weight_by_label_freqs:
+            target = target * target.new_tensor(self.class_weighting)
         loss = self.weighted(rows, flat, target, x, axis)
         return (loss,) if self.at.tops == 1 else (loss, torch.softmax(x, axis))
 
@@ -177,7 +186,10 @@ class SoftmaxWithLoss(_SoftmaxLoss):
         column = graph.op("Unsqueeze", flat, graph.constant([1], np.int64))
         picked = graph.op("GatherElements", self.onnx_rows(graph, p, axis), column, axis=1)
         picked = graph.reshape(graph.op("Max", picked, graph.constant(FLT_MIN)), (-1,))
-        return (self.onnx_loss(graph, graph.op("Log", picked), kept, x, axis), p)[: self.at.tops]
+        terms = graph.op("Log", picked)
+        if self.weight_by_label_freqs:
+            terms = graph.op("Mul", terms, graph.op("Gather", graph.constant(self.class_weighting), flat))
+        return (self.onnx_loss(graph, terms, kept, x, axis), p)[: self.at.tops]
 
 
 @register

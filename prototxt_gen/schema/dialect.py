@@ -72,7 +72,7 @@ class _Evidence:
     def add(self, owners: list[str], shared: bool, packs: list[str], sign: _Sign) -> None:
         if len(owners) == 1:
             (self.shared if shared else self.sure)[owners[0]].append(sign)
-            if shared and packs:
+            if shared and packs and owners[0] != DEFAULT:
                 self.also.append((packs, sign))
         elif not owners and len(packs) == 1:
             self.packs.setdefault(packs[0], []).append(sign)

@@ -141,7 +141,7 @@ _OF_FORK = {
     "deeplab_v1": "deeplab",
     "c3d_v1": "c3d",
 }
-# Fields of BVLC's own messages that say which pack is meant.
+# Fields and values of BVLC's own messages that say which pack is meant.
 _OF_FIELD = {
     ("PoolingParameter", "ceil_mode"): "deeplab",
     ("BNParameter", "bn_mode"): "segnet",
@@ -152,6 +152,8 @@ _OF_FIELD = {
     ("LossParameter", "class_weighting"): "segnet",
     ("LossParameter", "weight_by_label_freqs"): "segnet",
     ("DropoutParameter", "sample_weights_test"): "segnet",
+    ("LossParameter", "pre_fixed_normalizer"): "rfcn",
+    ("LossParameter.NormalizationMode", "PRE_FIXED"): "rfcn",
 }
 
 
@@ -188,6 +190,8 @@ def _holders() -> dict[str, set[str]]:
 
 def pack_of_value(enum: str, value: str) -> str:
     """The pack that an enum value speaks for; "" where several could be meant."""
+    if (enum, value) in _OF_FIELD:
+        return _OF_FIELD[enum, value]
     forks = value_forks().get((enum, value), ())
     return _OF_FORK[forks[0]] if len(forks) == 1 else ""
 

@@ -55,12 +55,12 @@ class PSROIPooling(Layer):
         places = np.arange(self.group + 1, dtype=np.float32) * size + start
         return np.clip(np.floor(places[:, :-1]), 0, extent), np.clip(np.ceil(places[:, 1:]), 0, extent)
 
-    def shares(self, rois: np.ndarray, side: int, extent: int) -> np.ndarray:
+    def portions(self, rois: np.ndarray, side: int, extent: int) -> np.ndarray:
         """What each cell counts in each bin along an axis: R x G x cells; 0 in an empty bin."""
         low, high = self.edges(rois, side, extent)
         cells = np.arange(extent)
         inside = (low[..., None] <= cells) & (cells < high[..., None])
-        return inside / np.maximum(high - low, 1)[..., None]
+        return inside / np.maximum(high - low, 1).astype(np.float64)[..., None]
 
     def _check(self, x, rois) -> None:
         check_finite(rois, "number of a region", 1)
@@ -81,7 +81,7 @@ class PSROIPooling(Layer):
     def forward(self, module, x, rois):
         self._check(x, rois)
         regions = rois.detach().reshape(-1, 5).cpu().numpy().astype(np.float32)
-        rows, columns = (self.shares(regions, side, x.shape[axis]) for side, axis in ((2, 2), (1, 3)))
+        rows, columns = (self.portions(regions, side, x.shape[axis]) for side, axis in ((2, 2), (1, 3)))
         own = x.reshape(len(x), -1, self.group, self.group, *x.shape[2:])
         y = x.new_zeros(self.top_shapes(tuple(x.shape), tuple(rois.shape))[0])
         for item in np.unique(regions[:, 0].astype(int)):

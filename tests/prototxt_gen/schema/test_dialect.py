@@ -4,6 +4,7 @@ import pytest
 
 from prototxt_gen.base.errors import ParseError
 from prototxt_gen.schema import DIALECTS, LAYER_TYPES, detect, parse_prototxt
+from prototxt_gen.schema.dialect import detect_packs
 from prototxt_gen.schema.messages import message_names
 from prototxt_gen.schema.syntax import parse_tree
 from prototxt_gen.schema.values import fields_of
@@ -84,6 +85,19 @@ def test_what_the_fork_shares_with_packs_gives_way():
     assert dialect == "bvlc" and "'BatchNorm' in line 4" in reason and "against" not in reason
     assert found(shared + 'layer { type: "Permute" }')[0] == "bvlc"
     assert found(shared + 'layer { type: "Permute" }\nlayer { type: "Gather" }')[0] == "srn"
+
+
+PACKS = [
+    ([], "layer { lrn_param { engine: CAFFE } }"),  # BVLC has it too
+    (["rfcn"], "layer { loss_param { normalization: PRE_FIXED pre_fixed_normalizer: 128 } }"),
+    (["faster_rcnn"], 'layer { type: "ROIPooling" }\nlayer { type: "BatchNorm" }'),
+    (["segnet"], "layer { loss_param { weight_by_label_freqs: true class_weighting: 1 } }"),
+]
+
+
+@pytest.mark.parametrize("packs, text", PACKS)
+def test_the_packs_of_a_net(packs, text):
+    assert list(detect_packs(parse_tree(text), "NetParameter", "bvlc")) == packs
 
 
 def test_problems_are_those_of_the_dialect_that_fits_better():
