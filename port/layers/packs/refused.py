@@ -1,0 +1,71 @@
+"""Layer types of forks that are known and cannot be run here, each refused by name with what to do instead."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ..base import Layer, Misfit, register
+
+
+class _Refused(Layer):
+    """A type whose every use is refused."""
+
+    kind = "host-only"
+    bottom_count = (0, None)
+    top_count = (0, None)
+    why: ClassVar[tuple[str, str]] = ("", "")  # what it does, and the way out
+
+    @classmethod
+    def read(cls, message):
+        return {}
+
+    def refusal(self) -> Misfit:
+        return Misfit(f"{self.type} {self.why[0]}", field="type", fix=self.why[1])
+
+    def top_shapes(self, *bottoms):
+        raise self.refusal()
+
+    def reference(self, blobs, *bottoms):
+        raise self.refusal()
+
+    def forward(self, module, *bottoms):
+        raise self.refusal()
+
+    def onnx(self, graph, *bottoms):
+        raise self.refusal()
+
+
+@register
+class DetectNetTransformation(_Refused):
+    """Makes DetectNet's training data (NVIDIA's detectnet_transform_layer)."""
+
+    type = "DetectNetTransformation"
+    pack = "nvidia"
+    why = (
+        "makes training data: it cuts and colours images at random and draws their boxes as maps",
+        "leave it out and make its tops inputs of the net, or use the net for deployment, which has none",
+    )
+
+
+@register
+class TRT(_Refused):
+    """Runs a net in TensorRT (NVIDIA's trt_layer)."""
+
+    type = "TRT"
+    pack = "nvidia"
+    why = (
+        "hands its bottom to TensorRT, with the net and weights that its `deploy` and `model` name",
+        "load those two instead",
+    )
+
+
+@register
+class AssistedExcitation(_Refused):
+    """Raises activations in labelled boxes while training (MobileNet-YOLO's assisted_excitation_layer)."""
+
+    type = "AssistedExcitation"
+    pack = "yolo"
+    why = (
+        "follows the solver's iteration: it raises activations in labelled boxes by cos(iteration / max_iter * pi / 2)",
+        "leave it out: at the end of training it adds nothing",
+    )

@@ -1,0 +1,84 @@
+"""Data layers of forks, VoxelSoftmax, and the types that are refused by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pack_runs import Run, refused
+from small_nets import inputs, layer
+
+import port
+from prototxt_gen.base.errors import NetError
+
+
+def shapes_of(tmp_path, text: str, **load):
+    file = tmp_path / "net.prototxt"
+    file.write_text(text)
+    net = port.load_net(file, **load)
+    return {value.blob: value.shape for value in net.caffe.values}
+
+
+def test_clips_of_c3d(tmp_path):
+    fields = "video_data_param { source: 'list' batch_size: 4 new_length: 8 crop_size: 28 use_image: true }"
+    found = shapes_of(tmp_path, layer("d", "VideoData", "", "data label", fields))
+    assert found == {"data": (4, 3, 8, 28, 28), "label": (4, 1, 1, 1, 1)}
+    fields = "video_data_param { batch_size: 4 new_length: 8 new_height: 20 new_width: 24 is_color: false }"
+    assert shapes_of(tmp_path, layer("d", "VideoData", "", "data", fields)) == {"data": (4, 1, 8, 20, 24)}
+    fields = "video_data_param { batch_size: 4 new_length: 8 use_multiple_label: true num_of_labels: 5 } "
+    fields += "transform_param { crop_size: 12 }"
+    found = shapes_of(tmp_path, layer("d", "VideoData", "", "data label", fields))
+    assert found == {"data": (4, 3, 8, 12, 12), "label": (4, 5, 1, 1, 1)}
+
+
+def test_clips_of_the_first_c3d(tmp_path):
+    text = 'layers { name: "d" type: VIDEO_DATA top: "data" top: "label" '
+    text += 'image_data_param { source: "list" batch_size: 5 crop_size: 16 new_length: 6 use_image: true } }'
+    assert shapes_of(tmp_path, text) == {"data": (5, 3, 6, 16, 16), "label": (5, 1, 1, 1, 1)}
+
+
+def test_the_other_video_layers_are_told_apart(tmp_path):
+    fields = "video_data_param { batch_size: 4 crop_size: 28 modality: RGB new_length: 1 } "
+    fields += "transform_param { crop_size: 28 }"
+    text = layer("d", "VideoData", "", "data label", fields)
+    assert shapes_of(tmp_path, text, dialect="srn") == {"data": (4, 3, 28, 28), "label": (4, 1, 1, 1)}
+    text = layer("d", "VideoData", "", "data", 'video_data_param { video_type: VIDEO video_file: "f" }')
+    assert shapes_of(tmp_path, text, input_shapes={"data": (1, 3, 9, 9)}) == {"data": (1, 3, 9, 9)}
+    with pytest.raises(NetError, match="the video"):
+        shapes_of(tmp_path, text)
+
+
+def test_what_only_the_data_know_has_to_be_given(tmp_path):
+    for type, tops in (
+        ("VolumeData", "data label"),
+        ("LaneData", "data label"),
+        ("VideoWithVoxelTruthData", "data label"),
+    ):
+        text = layer("d", type, "", tops, "data_param { batch_size: 2 source: 'db' }")
+        with pytest.raises(NetError, match="depends on"):
+            shapes_of(tmp_path, text)
+        given = {"data": (2, 3, 4, 5), "label": (2, 1)}
+        assert shapes_of(tmp_path, text, input_shapes=given) == given
+    with pytest.raises(NetError, match="new_length"):
+        shapes_of(tmp_path, layer("d", "VideoData", "", "data", "video_data_param { batch_size: 2 is_color: true }"))
+
+
+def test_voxel_softmax():
+    x = np.float32(np.random.RandomState(0).standard_normal((2, 3, 2, 4, 5)))
+    power = np.exp(x.astype(np.float64))
+    run = Run("VoxelSoftmax", [x])
+    run.holds([power / power.sum(1, keepdims=True)], (13, 17, 23))
+    run.slopes_hold(np.random.RandomState(1).standard_normal(x.shape))
+    refused("5: N, C, length", "VoxelSoftmax", [x[0]])
+
+
+@pytest.mark.parametrize(
+    ("type", "match"),
+    [
+        ("DetectNetTransformation", "makes training data"),
+        ("TRT", "TensorRT"),
+        ("AssistedExcitation", "the solver's iteration"),
+    ],
+)
+def test_types_that_are_refused_by_name(tmp_path, type, match):
+    with pytest.raises(NetError, match=match):
+        shapes_of(tmp_path, inputs(data=(1, 3, 4, 4)) + layer("l", type, "data", "out"))
