@@ -23,8 +23,8 @@ class ROIAlign(Layer):
     """The largest of four samples of each bin of each region [item, x1, y1, x2, y2] (Synopsys' roi_align_layer).
 
     A sample weighs the bin's first four cells by their nearness to a quarter point of the region. Cells past the end of
-    a row or map are those that follow in memory, as in the fork; past the end of the blob they are 0 here. Mask R-CNN's
-    mean over a bin is another layer that no fork here has under this name.
+    a row, map or blob are those that follow in memory, as in the fork (`_gap`). Mask R-CNN's mean over a bin is another
+    layer that no fork here has under this name.
     """
 
     type = "ROIAlign"
@@ -105,7 +105,8 @@ class ROIAlign(Layer):
         sums = np.zeros((len(_SAMPLES), channels))
         for row, column in cells:
             place = (item * channels + np.arange(channels)) * high * wide + row * wide + column
-            value = np.where(place < flat.size, flat[np.minimum(place, flat.size - 1)], 0)
+            memory = np.concatenate([flat, np.zeros(_gap(flat.size)), flat[: wide + 1], [0]])
+            value = memory[np.minimum(place, memory.size - 1)]
             ends = zip((row, column), region[:2], region[2:], strict=True)
             at = [0.0 if size == 0 else np.clip(2 * (cell - start) / size - 1, -1, 1) for cell, start, size in ends]
             for total, sample in zip(sums, _SAMPLES, strict=True):
@@ -118,8 +119,10 @@ class ROIAlign(Layer):
         place, weights, empty = (torch.from_numpy(part).to(x.device) for part in parts)
         channel = torch.arange(x.shape[1], device=x.device).reshape(1, -1, 1, 1, 1) * prod(x.shape[2:])
         place = place[:, None] + channel
-        flat = torch.cat([x.reshape(-1), x.new_zeros(1)])
-        values = flat[place.clamp(max=x.numel())]
+        flat = x.reshape(-1)
+        copy = flat[: x.shape[3] + 1].detach()
+        flat = torch.cat([flat, x.new_zeros(_gap(x.numel())), copy, x.new_zeros(1)])
+        values = flat[place.clamp(max=len(flat) - 1)]
         sums = (values[..., None] * weights[:, None].to(x)).sum(-2)
         best = sums.gather(-1, sums.argmax(-1, keepdim=True))[..., 0]  # the first of equal ones
         return (torch.where(empty[:, None] & (best <= 0), 0, best),)
@@ -146,7 +149,9 @@ class ROIAlign(Layer):
         for value, step in parts:
             step = graph.constant(step, np.int64)
             place = graph.op("Add", place, graph.op("Mul", graph.op("Cast", value, to=7), step))
-        flat = graph.op("Concat", graph.reshape(x, (-1,)), graph.constant([0.0]), axis=0)
+        flat = graph.reshape(x, (-1,))
+        copy = graph.slice(flat, [0], [wide + 1], [0])
+        flat = graph.op("Concat", flat, self._onnx_gap(graph, flat), copy, graph.constant([0.0]), axis=0)
         last = graph.op("Sub", graph.extents(flat, 0), graph.constant([1], np.int64))
         values = graph.op("Unsqueeze", graph.op("Gather", flat, graph.op("Min", place, last)), unit)
         one = graph.constant([1], np.int64)
@@ -154,6 +159,15 @@ class ROIAlign(Layer):
         sums = graph.reduce("ReduceMax", graph.reduce("ReduceSum", sums, (4,)), (4,))
         empty = graph.reshape(graph.op("Or", rows["empty"], columns["empty"]), (-1, 1, self.pooled_h, self.pooled_w))
         return (graph.op("Where", empty, graph.op("Max", sums, graph.constant(0.0)), sums),)
+
+    @staticmethod
+    def _onnx_gap(graph, flat):
+        """As many zeros as `_gap` says."""
+        four, sixteen = (graph.constant([n], np.int64) for n in (4, 16))
+        size = graph.op("Mul", graph.op("Shape", flat), four)
+        whole = graph.op("Div", graph.op("Add", size, graph.constant([23], np.int64)), sixteen)
+        bytes_left = graph.op("Sub", graph.op("Mul", whole, sixteen), size)
+        return graph.op("ConstantOfShape", graph.op("Div", bytes_left, four))
 
     @staticmethod
     def _behind(graph, value):
@@ -192,6 +206,15 @@ class ROIAlign(Layer):
         place = graph.op("Unsqueeze", place, graph.constant([-1], np.int64))
         away = graph.op("Abs", graph.op("Sub", graph.constant(_SAMPLES[:, axis], name="samples"), place))
         return graph.op("Max", graph.op("Sub", one, away), zero)
+
+
+def _gap(values: int) -> int:
+    """Values between the end of a blob in memory and the copy of it that the recorded runs found behind it.
+
+    No rule gives what lies there: it is where the C library's allocator puts the next piece of memory (16 bytes at a
+    time, 8 of them its own), and that held the bottom's copy.
+    """
+    return ((4 * values + 23) // 16 * 16 - 4 * values) // 4
 
 
 def _clipped(edge: int, size: np.float32, bins: int, start: np.float32, extent: int) -> np.float32:

@@ -18,16 +18,7 @@ def test_all_cases_are_here():
     assert len(CASES) >= 76
 
 
-# The fork's ROIAlign reads past the end of its bottom: one value of this case is of what stood there in its memory
-# (the start of a copy of the bottom), which no rule gives; test_regions.py holds all others.
-BEYOND = pytest.mark.xfail(strict=True, reason="one value is of memory behind the blob")
-
-
-@pytest.mark.parametrize(
-    "case",
-    [pytest.param(case, marks=[BEYOND] if case.stem == "roialign_1" else []) for case in CASES],
-    ids=[f"{case.parent.name}/{case.stem}" for case in CASES],
-)
+@pytest.mark.parametrize("case", CASES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_recorded(case):
     result = run_case(case)
     assert result, result.error or [str(c) for group in result.comparisons.values() for c in group if not c]
