@@ -10,6 +10,7 @@ from prototxt_gen.base import command
 from prototxt_gen.base.door import add_layers
 from prototxt_gen.base.errors import UsageError
 from prototxt_gen.base.files import write_text
+from prototxt_gen.schema.messages import DIALECTS
 
 from .options import add_dialect, add_input_shape
 
@@ -28,7 +29,7 @@ def add(verbs: Any) -> None:
     )
     parser.add_argument("--prototxt", required=True, type=Path, metavar="FILE")
     parser.add_argument("--caffemodel", metavar="A,B", help="weights, binary or HDF5; several as a comma list")
-    parser.add_argument("--to", required=True, choices=["bvlc", "srn"], help="the dialect to write")
+    parser.add_argument("--to", required=True, choices=DIALECTS, help="the dialect to write")
     parser.add_argument("--output-prototxt", required=True, type=Path, metavar="FILE")
     parser.add_argument("--output-caffemodel", type=Path, metavar="FILE", help="HDF5 if it ends in .h5")
     add_dialect(parser, "of the given net; ")

@@ -13,6 +13,7 @@ import numpy as np
 
 from prototxt_gen.base.errors import NetError, Problems, UsageError
 from prototxt_gen.schema import DIALECTS, LAYER_TYPES, Parsed, message_class, read_prototxt, to_text, upgrade_parsed
+from prototxt_gen.schema.habits import habits
 
 from ..graph.build import build_graph
 from ..graph.graph import Graph
@@ -95,8 +96,8 @@ class _Converter:
         self.remarks: dict[str, None] = {}
         self.names = {layer.name for layer in self.net.layer}
         norms = [layer.name for layer in self.net.layer if layer.type == "BN"]
-        self.scales = norm.scale_names(norms, self.names) if to == "bvlc" else {}
-        self.pairs = norm.scale_pairs(self.net.layer) if to == "srn" else {}
+        self.scales = norm.scale_names(norms, self.names) if "BN" not in LAYER_TYPES[to] else {}
+        self.pairs = norm.scale_pairs(self.net.layer) if "BatchNorm" not in LAYER_TYPES[to] else {}
 
     def run(self) -> None:
         def refuse(field: str, found: str, fix: str) -> None:
@@ -112,13 +113,14 @@ class _Converter:
                 self._layer(i, layer)
 
     def _layer(self, i: int, layer: Any) -> None:
-        if layer.type == "BN" and self.to == "bvlc":
+        lacking = layer.type not in LAYER_TYPES[self.to]
+        if layer.type == "BN" and lacking:
             made = self._split_bn(i, layer)
-        elif layer.type == "BatchNorm" and self.to == "srn":
+        elif layer.type == "BatchNorm" and lacking:
             made = [self._merge_bn(i, layer)]
-        elif layer.type == "Input" and self.to == "srn":
+        elif layer.type == "Input" and lacking:
             made = self._net_inputs(i, layer)
-        elif layer.type not in LAYER_TYPES[self.to] and not self._is_users(layer.type):
+        elif lacking and not self._is_users(layer.type):
             found = f"the layer type '{layer.type}' does not exist in the dialect '{self.to}'"
             self._refuse(i, "type", found, "")
             made = []
@@ -144,7 +146,7 @@ class _Converter:
         transfer(layer, target, refuse, skip=BY_RULE)
         for complaint in adapt(layer, target, self.to):
             refuse(*complaint)
-        if self.to == "srn" and layer.inner_product_param.transpose:
+        if not habits(self.to).transposes_inner_product and layer.inner_product_param.transpose:
             self.recipes[layer.name] = lambda held: [held[layer.name][0].T, *held[layer.name][1:]]
             self.counts["transposed weights of InnerProduct layers stored the other way round"] += 1
         self.remarks.update(dict.fromkeys(remarks(layer)))
@@ -227,7 +229,7 @@ class _Converter:
             )
         if self.scales:
             notes.append("the weight of the accumulated statistics is 1, so the first new batches count more")
-        if any(layer.type == "BN" and layer.bn_param.frozen for layer in self.message.layer if self.to == "srn"):
+        if any(layer.type == "BN" and layer.bn_param.frozen for layer in self.message.layer):
             notes.append("use_global_stats became frozen: slope and bias of such a BN are not learned either")
         return notes + list(self.remarks)
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from prototxt_gen.schema.habits import Habits, habits
+
 Complaint = tuple[str, str, str]
-Rule = Callable[[Any, Any, str], Iterator[Complaint]]
+Rule = Callable[[Any, Any, Habits], Iterator[Complaint]]
 
 # What differs although all fields agree: said once when a net has such a layer.
 REMARKS = {
@@ -39,14 +41,14 @@ def remarks(layer: Any) -> Iterator[str]:
 def adapt(source: Any, target: Any, to: str) -> Iterator[Complaint]:
     """Apply the rule of the layer's type, if it has one."""
     if source.type in _RULES:
-        yield from _RULES[source.type](source, target, to)
+        yield from _RULES[source.type](source, target, habits(to))
 
 
-def _sigmoid_loss(source: Any, target: Any, to: str) -> Iterator[Complaint]:
+def _sigmoid_loss(source: Any, target: Any, to: Habits) -> Iterator[Complaint]:
     """The fork always divides by N and ignores no label."""
     loss = source.loss_param
     target.ClearField("loss_param")
-    if to == "srn":
+    if to.sigmoid_loss_is_by_item:
         mode = _mode(loss, "BATCH_SIZE")
         if mode != "BATCH_SIZE":
             yield "loss_param", f"the normalization {mode}: the fork always divides by the batch size", ""
@@ -54,8 +56,8 @@ def _sigmoid_loss(source: Any, target: Any, to: str) -> Iterator[Complaint]:
             yield "loss_param.ignore_label", "the fork ignores no label in this loss", ""
 
 
-def _softmax_loss(source: Any, target: Any, to: str) -> Iterator[Complaint]:
-    if to == "srn":
+def _softmax_loss(source: Any, target: Any, to: Habits) -> Iterator[Complaint]:
+    if not to.softmax_loss_has_modes:
         mode, loss = _mode(source.loss_param, "VALID"), source.loss_param
         if mode == "BATCH_SIZE":
             target.loss_param.normalize = False
@@ -74,31 +76,31 @@ def _mode(loss: Any, default: str) -> str:
     return default
 
 
-def _infogain_loss(source: Any, target: Any, to: str) -> Iterator[Complaint]:
+def _infogain_loss(source: Any, target: Any, to: Habits) -> Iterator[Complaint]:
     yield "type", "its first bottom holds probabilities in the fork, and scores before a softmax in bvlc", ""
 
 
 def _few(field: str, least: int) -> Rule:
-    def rule(source: Any, target: Any, to: str) -> Iterator[Complaint]:
-        if to == "srn" and len(getattr(source, field)) < least:
+    def rule(source: Any, target: Any, to: Habits) -> Iterator[Complaint]:
+        if not to.joins_one and len(getattr(source, field)) < least:
             yield field, f"{len(getattr(source, field))} {field}: the fork wants {least} or more", ""
 
     return rule
 
 
-def _accuracy(source: Any, target: Any, to: str) -> Iterator[Complaint]:
-    if to == "srn" and len(source.top) > 1:
+def _accuracy(source: Any, target: Any, to: Habits) -> Iterator[Complaint]:
+    if not to.accuracy_of_each_class and len(source.top) > 1:
         yield "top", "a second top, the accuracy of each class: the fork has none", ""
 
 
-def _spp(source: Any, target: Any, to: str) -> Iterator[Complaint]:
+def _spp(source: Any, target: Any, to: Habits) -> Iterator[Complaint]:
     if source.spp_param.pyramid_height == 1:
         yield "spp_param.pyramid_height", "1 level: the fork aborts, and bvlc does not flatten it", ""
 
 
-def _inner_product(source: Any, target: Any, to: str) -> Iterator[Complaint]:
+def _inner_product(source: Any, target: Any, to: Habits) -> Iterator[Complaint]:
     """A transposed weight is stored the other way round, and its fans change places."""
-    if to == "srn" and source.inner_product_param.transpose:
+    if not to.transposes_inner_product and source.inner_product_param.transpose:
         if source.param and source.param[0].name:
             yield "inner_product_param.transpose", "a transposed weight that is shared by name", "share it untransposed"
         filler = target.inner_product_param.weight_filler

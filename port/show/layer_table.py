@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from prototxt_gen.base.files import read_text, write_text
+from prototxt_gen.schema.messages import DIALECTS
 from prototxt_gen.schema.packs import PACKS
 
 from ..layers import REGISTRY, Layer
@@ -63,7 +64,7 @@ def layer_table(golden: Path) -> str:
     counts = recorded_cases(golden)
     types = [cls for cls in REGISTRY.values() if not issubclass(cls, UserLayer) and not cls.pack]
     rows = [row(cls, counts[cls.type]) for cls in sorted(types, key=lambda c: c.type)]
-    totals = " and ".join(f"{sum(d in dialects(cls) for cls in types)} of `{d}`" for d in ("bvlc", "srn"))
+    totals = " and ".join(f"{sum(d in dialects(cls) for cls in types)} of `{d}`" for d in DIALECTS)
     return _generated(f"{len(types)} layer types: {totals}.", HEAD, rows)
 
 

@@ -32,7 +32,7 @@ def run(job: Job) -> Arrays:
 
 def refuses(job: Job) -> str:
     """Why it cannot read a net."""
-    if job.net.caffe.dialect != "bvlc":
+    if not job.net.caffe.habits.read_by_opencv:
         return "its Caffe importer does not know the fork's layers"
     foreign = sorted({node.layer.type for node in job.net.caffe.nodes} & ADDED_TYPES.keys())
     if foreign:
