@@ -94,3 +94,34 @@ def overlap_tensor(a: torch.Tensor, b: torch.Tensor, area_a: torch.Tensor, area_
     high = torch.minimum(a[3], b[3]) - torch.maximum(a[1], b[1])
     common = wide.clamp_(min=0) * high.clamp_(min=0)
     return torch.where(common > 0, common / (area_a + area_b - common), 0)
+
+
+def left_over(boxes: torch.Tensor, valid: torch.Tensor, allowed: float, eta: float) -> torch.Tensor:
+    """Of rows of boxes, best first, those that overlap none that is kept by more than is allowed; M x K.
+
+    All rows advance together, each to its next box to keep. As the overlap that is allowed never grows, what is
+    dropped once is dropped for good.
+    """
+    kept, rows = torch.zeros_like(valid), torch.arange(len(boxes), device=boxes.device)
+    sides, size = boxes.permute(2, 0, 1).contiguous(), areas(boxes)
+    ahead, worst = valid.clone(), torch.zeros_like(size)  # not yet decided; the largest overlap with what is kept
+    limit = torch.full((len(boxes), 1), allowed, dtype=torch.float32, device=boxes.device)
+    passed = 0  # places that all rows have behind them
+    while len(rows):
+        going = ahead.any(1)
+        if not going.all():
+            rows, size, worst, limit, ahead = (t[going] for t in (rows, size, worst, limit, ahead))
+            sides = sides[:, going]
+            continue
+        first = ahead.to(torch.uint8).argmax(1, keepdim=True)
+        kept[rows, passed + first[:, 0]] = True
+        ahead.scatter_(1, first, False)
+        overlap = overlap_tensor(sides.gather(2, first.expand(4, -1, 1)), sides, size.gather(1, first), size)
+        if eta < 1:
+            overlap = worst = torch.maximum(worst, overlap)
+            limit = torch.where(limit > 0.5, limit * eta, limit)
+        ahead &= overlap <= limit
+        start = int(first.min())
+        sides, size, worst, ahead = sides[:, :, start:], size[:, start:], worst[:, start:], ahead[:, start:]
+        passed += start
+    return kept
