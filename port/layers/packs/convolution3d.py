@@ -48,7 +48,8 @@ class _OverTime(Convolving):
 
 _OTHERS = {
     **dict.fromkeys(f"{name}_{side}" for name in ("pad", "kernel", "stride", "hole") for side in "hw"),
-    "hole": None,
+    **dict.fromkeys(("hole", "pad_type")),
+    **dict.fromkeys(("pad_t", "pad_b", "pad_l", "pad_r"), 0),
     **{"dilation": (), "group": 1, "axis": 1, "force_nd_im2col": False, "engine": "DEFAULT"},
 }
 
