@@ -165,7 +165,9 @@ class SoftmaxWithLoss(_SoftmaxLoss):
         if self.weight_by_label_freqs:
             terms = terms * np.array(self.class_weighting)[np.where(kept, flat, 0)]
         with np.errstate(invalid="ignore"):
-            loss = self.divide(-terms.sum(), len(flat), np.float64(kept.sum()), prod(x.shape[:axis]), lambda v: max(v, 1))
+            loss = self.divide(
+                -terms.sum(), len(flat), np.float64(kept.sum()), prod(x.shape[:axis]), lambda v: max(v, 1)
+            )
         return (np.asarray(loss), p)[: self.at.tops]
 
     def forward(self, module, x, label):

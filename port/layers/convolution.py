@@ -10,7 +10,19 @@ import torch.nn.functional as F
 
 from .base import BlobSpec, Layer, Misfit, canonical_axis, register, same_shape
 from .memory import Reads
-from .spatial import INT_MAX, conv_extent, end_pad, offsets, padded, per_axis, require, require_reach, telling, window
+from .spatial import (
+    INT_MAX,
+    conv_extent,
+    end_pad,
+    offsets,
+    padded,
+    per_axis,
+    require,
+    require_reach,
+    same_pads,
+    telling,
+    window,
+)
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -176,7 +188,8 @@ class Convolving(Layer):
 class Convolution(Convolving):
     """Cross-correlation with zero padding; semantics 1.1 (base_conv_layer, conv_layer).
 
-    The first DeepLab's fork calls its dilation `hole`.
+    The first DeepLab's fork calls its dilation `hole`; synopsys's pads the four sides of a plane on their own (`pad_t`,
+    ...), or by `pad_type: 1` as "same", whatever the dilation.
     """
 
     type = "Convolution"
@@ -186,6 +199,43 @@ class Convolution(Convolving):
     hole: int | None = None
     hole_h: int | None = None
     hole_w: int | None = None
+    pad_type: int | None = None
+    pad_t: int = 0
+    pad_b: int = 0
+    pad_l: int = 0
+    pad_r: int = 0
+
+    @property
+    def uneven(self) -> bool:
+        """Whether the pads before and after the map may differ."""
+        return bool(self.pad_type or self.pad_t or self.pad_b or self.pad_l or self.pad_r)
+
+    def sizes(self, axes):
+        kernel, stride, pad, dilation = super().sizes(axes)
+        if self.pad_type not in (None, 0, 1):
+            raise Misfit(f"pad_type {self.pad_type}", "0 (none), or 1 (as many windows as strides)", "pad_type")
+        if not self.uneven:
+            return kernel, stride, pad, dilation
+        before, after = (self.pad_t, self.pad_l), (self.pad_b, self.pad_r)
+        plain = self.pad not in (None, ()) or any(pad)
+        if plain + any(before + after) + bool(self.pad_type) > 1:
+            raise Misfit("two of pad, pad_t to pad_r and pad_type", "one of them", "pad")
+        if axes != 2:
+            raise Misfit(f"pads of four sides on {axes} spatial axes", "2", "pad")
+        if any(before + after) and kernel == stride == (1, 1):
+            raise Misfit("pad_t to pad_r with a kernel and a stride of 1", "none: its fork forgets them", "pad")
+        require("pad", before + after, 0)
+        return kernel, stride, before, dilation
+
+    def laid(self, lengths, kernel, stride, pad, dilation):
+        """The pads before the axes, and the output extents."""
+        if self.pad_type:
+            pad = tuple(same_pads(*axis)[0] for axis in zip(lengths, kernel, stride, strict=True))
+            return pad, tuple(-(-n // s) for n, s in zip(lengths, stride, strict=True))
+        if self.uneven:  # conv_extent adds the pad before once too often
+            after = (self.pad_b, self.pad_r)
+            lengths = tuple(n + a - p for n, a, p in zip(lengths, after, pad, strict=True))
+        return pad, tuple(map(conv_extent, lengths, kernel, stride, pad, dilation))
 
     @property
     def holes(self):
@@ -197,7 +247,7 @@ class Convolution(Convolving):
 
     def top_shapes(self, *bottoms):
         axis, sizes = self.checked(bottoms)
-        spatial = tuple(map(conv_extent, bottoms[0][axis + 1 :], *sizes))
+        _, spatial = self.laid(bottoms[0][axis + 1 :], *sizes)
         if any(extent < 1 for extent in spatial):
             raise Misfit(
                 f"an input of {'x'.join(map(str, bottoms[0][axis + 1 :]))} that the kernel does not fit into",
@@ -213,7 +263,7 @@ class Convolution(Convolving):
 
     def reference(self, blobs, *bottoms):
         def apply(x, weight, bias, kernel, stride, pad, dilation):
-            out = tuple(map(conv_extent, x.shape[2:], kernel, stride, pad, dilation))
+            pad, out = self.laid(x.shape[2:], kernel, stride, pad, dilation)
             x = padded(x, pad, tuple(map(end_pad, x.shape[2:], out, kernel, stride, pad, dilation)))
             group = self.groups(x.shape[1])
             x = x.reshape(x.shape[0], group, x.shape[1] // group, *x.shape[2:])
@@ -234,10 +284,10 @@ class Convolution(Convolving):
                 return apply(x[..., None], weight[..., None], bias, (1,), (1,), (0,), (1,))[..., 0]
             if axes not in _CONV:
                 raise Misfit(f"{axes} spatial axes", "at most 3 in PyTorch and ONNX", "bottom")
-            out = tuple(map(conv_extent, x.shape[2:], kernel, stride, pad, dilation))
+            pad, out = self.laid(x.shape[2:], kernel, stride, pad, dilation)
             stride, dilation = telling(self.longest(x.shape[2:], pad), kernel, stride, dilation)
             ends = tuple(map(end_pad, x.shape[2:], out, kernel, stride, pad, dilation))
-            if any(e > p for e, p in zip(ends, pad, strict=True)):
+            if self.uneven or any(e > p for e, p in zip(ends, pad, strict=True)):
                 # Caffe's truncating division lets a kernel reach past the padding; torch would refuse
                 x = F.pad(x, [n for p, e in zip(pad[::-1], ends[::-1], strict=True) for n in (p, e)])
                 pad = (0,) * axes
@@ -247,9 +297,9 @@ class Convolution(Convolving):
 
     def onnx(self, graph, *bottoms):
         def pads(spatial, kernel, stride, pad, dilation):
-            out = tuple(map(conv_extent, spatial, kernel, stride, pad, dilation))
+            pad, out = self.laid(spatial, kernel, stride, pad, dilation)
             ends = tuple(map(end_pad, spatial, out, kernel, stride, pad, dilation))
-            return {"pads": (*pad, *map(max, ends, pad))}
+            return {"pads": (*pad, *(ends if self.uneven else map(max, ends, pad)))}
 
         return self.onnx_each(graph, "Conv", bottoms, pads)
 

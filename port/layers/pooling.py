@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from .base import FLT_MAX, FLT_MIN, Layer, Misfit, register
-from .spatial import end_pad, offsets, padded, per_axis, require, require_reach, window
+from .spatial import end_pad, offsets, padded, per_axis, require, require_reach, same_pads, window
 
 Sides = tuple[int, ...]
 
@@ -33,12 +33,6 @@ def divisors(length: int, out: int, kernel: int, stride: int, pad: int, tail: in
     if inside:
         return np.minimum(start + kernel, length) - np.maximum(start, 0)
     return np.minimum(start + kernel, length + tail) - start
-
-
-def same_pads(length: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Pads before and after an axis with which there are ceil(length / stride) windows, the odd cell after."""
-    pad = max(kernel - (length % stride or stride), 0)
-    return pad // 2, pad - pad // 2
 
 
 def average_onnx(graph: Any, x: str, kernel: Sides, stride: Sides, pad: Sides, divisor: np.ndarray) -> str:

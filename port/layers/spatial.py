@@ -95,6 +95,12 @@ def end_pad(length: int, out: int, kernel: int, stride: int, pad: int, dilation:
     return max(0, (out - 1) * stride + dilation * (kernel - 1) + 1 - length - pad)
 
 
+def same_pads(length: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Pads before and after an axis with which there are ceil(length / stride) windows, the odd cell after."""
+    pad = max(kernel - (length % stride or stride), 0)
+    return pad // 2, pad - pad // 2
+
+
 def offsets(kernel: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     """All positions inside a window, in row-major order."""
     return product(*(range(k) for k in kernel))

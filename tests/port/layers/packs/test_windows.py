@@ -250,6 +250,62 @@ def correlated(x, weight, bias, stride, pad, dilation=(1, 1, 1), group=1) -> np.
     return top
 
 
+UNEVEN = [
+    ({"kernel_size": 3, "stride": 2, "pad_t": 1, "pad_b": 2, "pad_l": 0, "pad_r": 1}, (8, 9)),
+    ({"kernel_size": 3, "pad_t": 2, "pad_l": 4, "dilation": 2}, (5, 7)),
+    ({"kernel_size": 3, "pad_b": 2, "pad_r": 4, "dilation": 2}, (5, 7)),
+    ({"kernel_h": 2, "kernel_w": 7, "stride_h": 1, "stride_w": 2, "pad_l": 2, "pad_r": 3}, (4, 8)),
+    ({"kernel_size": 1, "stride": 2, "pad_t": 1}, (4, 5)),
+    ({"kernel_size": 3, "stride": 2, "pad_type": 1}, (7, 8)),
+    ({"kernel_size": 2, "stride": 3, "pad_type": 1}, (7, 9)),
+    ({"kernel_size": 3, "pad_type": 1, "dilation": 2}, (6, 5)),
+    ({"kernel_size": 1, "pad_type": 1}, (4, 5)),
+    ({"kernel_size": 3, "pad_type": 0, "pad": 1}, (4, 5)),
+]
+
+
+@pytest.mark.parametrize(("fields", "size"), UNEVEN)
+@pytest.mark.parametrize("group", [1, 2])
+def test_convolution_padded_side_by_side(fields, size, group):
+    kernel, stride = (
+        tuple(fields.get(f"{name}_{side}") or fields.get(one, 1) for side in "hw")
+        for name, one in (("kernel", "kernel_size"), ("stride", "stride"))
+    )
+    dilation = (fields.get("dilation", 1),) * 2
+    pad, tail = ([fields.get(name, fields.get("pad", 0)) for name in names] for names in SIDES)
+    if fields.get("pad_type"):
+        out = [math.ceil(n / s) for n, s in zip(size, stride, strict=True)]
+        wide = [max((o - 1) * s + k - n, 0) for n, k, s, o in zip(size, kernel, stride, out, strict=True)]
+        pad = [w // 2 for w in wide]
+        reach = [(o - 1) * s + d * (k - 1) + 1 for o, s, d, k in zip(out, stride, dilation, kernel, strict=True)]
+        tail = [r - n - p for r, n, p in zip(reach, size, pad, strict=True)]
+    x, weight, bias = values(2, 4, *size), values(6, 4 // group, *kernel, seed=2), values(6, seed=3)
+    fields = {**fields, "num_output": 6, "group": group}
+    run = Run("Convolution", [x], [weight, bias], fields={"convolution_param": fields})
+    before = [max(p, 0) for p in pad]
+    wide = np.pad(run.double()[0], [(0, 0), (0, 0), *zip(before, [max(t, 0) for t in tail], strict=True)])
+    weight, bias = (b.astype(np.float64) for b in run.blobs)
+    expected = correlated(wide, weight, bias, stride, (0, 0), dilation, group)
+    run.holds([expected], OPSETS)
+    run.stays_double()
+    run.slopes_hold(values(*expected.shape, seed=4), blobs=(0, 1))
+
+
+def test_what_uneven_pads_refuse():
+    x, blobs = values(1, 1, 4, 4), [np.ones((1, 1, 2, 2)), np.zeros(1)]
+    for match, fields in [
+        ("two of pad", {"kernel_size": 2, "pad": 1, "pad_t": 1}),
+        ("two of pad", {"kernel_size": 2, "pad_h": 1, "pad_w": 0, "pad_type": 1}),
+        ("two of pad", {"kernel_size": 2, "pad_type": 1, "pad_l": 1}),
+        ("pad_type 2", {"kernel_size": 2, "pad_type": 2}),
+        ("its fork forgets them", {"kernel_size": 1, "pad_r": 1}),
+        ("input_scale", {"kernel_size": 2, "input_scale": 2.0}),
+    ]:
+        refused(match, "Convolution", [x], blobs, fields={"convolution_param": {**fields, "num_output": 1}})
+    fields = {"convolution_param": {"kernel_size": 2, "pad_t": 1, "num_output": 1}}
+    refused("on 3 spatial axes", "Convolution", [values(1, 1, 4, 4, 4)], blobs, fields=fields)
+
+
 CONVOLUTIONS = [
     {"kernel_size": 3, "kernel_depth": 2, "pad": 1},
     {"kernel_size": 2, "kernel_depth": 3, "stride": 2, "temporal_stride": 2, "temporal_pad": 1},
