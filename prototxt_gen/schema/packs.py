@@ -121,7 +121,7 @@ PACKS: dict[str, Pack] = {
         "LogSoftmax Softplus Reverse SeLU SeLUDropout SeLu SeLuDropout Pooling3D Swish",
         "reverse_param selu_param selu_dropout_param log_softmax_param",
     ),
-    "hed": _pack("holistically nested edge detection", "hed"),
+    "hed": _pack("holistically nested edge detection", "hed", "ImageLabelmapData"),
 }
 
 # The pack that a field of a fork speaks for where no pack claims it.
@@ -149,6 +149,10 @@ _OF_FIELD = {
     ("BNParameter", "shift_filler"): "segnet",
     ("ReLUParameter", "relu6"): "mobile",
     ("UpsampleParameter", "scale"): "",
+    ("UpsampleParameter", "pad_out_h"): "segnet",
+    ("UpsampleParameter", "pad_out_w"): "segnet",
+    ("UpsampleParameter", "upsample_h"): "segnet",
+    ("UpsampleParameter", "upsample_w"): "segnet",
     ("LossParameter", "class_weighting"): "segnet",
     ("LossParameter", "weight_by_label_freqs"): "segnet",
     ("DropoutParameter", "sample_weights_test"): "segnet",

@@ -1,4 +1,4 @@
-"""Data layers of forks for videos, volumes and lanes: inputs, of shapes that are given or follow from fields."""
+"""Data layers of forks for videos, volumes, maps: inputs, of shapes that are given or follow from fields."""
 
 from __future__ import annotations
 
@@ -137,3 +137,30 @@ class LaneData(_Given):
     type = "LaneData"
     pack = "yolo"
     what = "the database's first image"
+
+
+@register
+class ImageLabelmapData(_Given):
+    """Images of a list, each with a map as large (HED's image_labelmap_data_layer)."""
+
+    type = "ImageLabelmapData"
+    pack = "hed"
+    what = "the first image"
+
+
+@register
+class CPMData(_Given):
+    """Images of a database with weights and maps of body parts (OpenPose's cpm_data_layer)."""
+
+    type = "CPMData"
+    pack = "openpose"
+    what = "the database's first item"
+
+
+@register
+class CustomData(_Given):
+    """Slices of a database's items, one a top (FlowNet's custom_data_layer)."""
+
+    type = "CustomData"
+    pack = "flow"
+    what = "the database's first item"

@@ -52,6 +52,9 @@ def test_what_only_the_data_know_has_to_be_given(tmp_path):
         ("VolumeData", "data label"),
         ("LaneData", "data label"),
         ("VideoWithVoxelTruthData", "data label"),
+        ("ImageLabelmapData", "data label"),
+        ("CPMData", "data label"),
+        ("CustomData", "data label"),
     ):
         text = layer("d", type, "", tops, "data_param { batch_size: 2 source: 'db' }")
         with pytest.raises(NetError, match="depends on"):
