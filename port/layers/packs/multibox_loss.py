@@ -24,12 +24,13 @@ NONE, MAX_NEGATIVE, HARD_EXAMPLE = "NONE", "MAX_NEGATIVE", "HARD_EXAMPLE"
 class MultiBoxLoss(NormalizedLoss):
     """Boxes and scores against ground truth 1 x 1 x G x 8 (the forks' multibox_loss_layer).
 
-    A row is item (-1: none), label (of two labels all from 1 on are 1), instance, box, difficult. Each ground truth gets the prior box that overlaps it
-    most, then (PER_PREDICTION) each prior box the ground truth that it overlaps by the threshold or more. Boxes are
-    compared to encoded ground truth, scores to labels: of all prior boxes, or of those matched and the hardest others.
-    A bottom that `propagate_down` rules out adds nothing to the top. LOGISTIC scores without mining have their ones
-    where the forks write them: in items behind the first at another place. A fifth and a sixth bottom are RefineDet's
-    first scores and boxes. The gradient is the formula's, also with `encode_variance_in_target`.
+    A row is item (-1: none), label (of two labels all from 1 on are 1), instance, box, difficult. Each ground truth
+    gets the prior box that overlaps it most, then (PER_PREDICTION) each prior box the ground truth that it overlaps by
+    the threshold or more. Boxes are compared to encoded ground truth, scores to labels: of all prior boxes, or of
+    those matched and the hardest others. A bottom that `propagate_down` rules out adds nothing to the top. LOGISTIC
+    scores without mining have their ones where the forks write them: in items behind the first at another place. A
+    fifth and a sixth bottom are RefineDet's first scores and boxes. The gradient is the formula's, also with
+    `encode_variance_in_target`, where the forks leave out to divide it.
     """
 
     type = "MultiBoxLoss"

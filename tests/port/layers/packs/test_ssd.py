@@ -13,11 +13,12 @@ from small_nets import inputs, layer
 
 import port
 from port.__main__ import main
+from port.data import open_data
 from port.graph.reference import run_reference
 from port.net import param_arrays
 from port.onnx.export import build_onnx
 from port.onnx.session import run_onnx, session
-from prototxt_gen.base.errors import ExportError, NetError
+from prototxt_gen.base.errors import DataError, ExportError, NetError
 from prototxt_gen.schema.text import parse_prototxt
 
 
@@ -570,3 +571,137 @@ def test_raw_heads_of_a_net_without_detections():
     net = one("Permute", "permute_param { order: 1 }", x=(2, 3))
     with pytest.raises(ExportError, match="no layer that makes detections"):
         build_onnx(net, raw_heads=True)
+
+
+# -- DetectionEvaluate --------------------------------------------------------------------------------------
+def evaluated(found, truth, classes, back, threshold, difficult_counts) -> np.ndarray:
+    """The rows, by the forks' loops."""
+    real: dict = {}
+    for row in truth:
+        if row[0] == -1:
+            break
+        real.setdefault((int(row[0]), int(row[1])), []).append(row)
+    rows = []
+    for label in range(classes):
+        if label != back:
+            counted = [r for (_, kind), own in real.items() for r in own if kind == label]
+            rows.append([-1, label, sum(1 for r in counted if difficult_counts or not r[7]), -1, -1])
+    for item, label in sorted({(int(r[0]), int(r[1])) for r in found if r[0] != -1 and r[1] != -1}):
+        own = [r for r in found if (r[0], r[1]) == (item, label)]
+        boxes, visited = real.get((item, label), []), set()
+        for row in sorted(own, key=lambda r: -r[2]) if boxes else own:
+            best, place = F(-1), -1
+            for j, box in enumerate(boxes):
+                shared = overlap([F(v) for v in row[3:7]], [F(v) for v in box[3:7]])
+                if shared > best:
+                    best, place = shared, j
+            hit, miss = 0, 1
+            if best >= F(threshold):
+                hit, miss = int(place not in visited), int(place in visited)
+                if boxes[place][7] and not difficult_counts:
+                    hit = miss = 0
+                else:
+                    visited.add(place)
+            rows.append([item, label, float(row[2]), hit, miss])
+    size = classes - 1 + sum(1 for r in found if r[1] != -1)
+    return np.array(rows + [[0] * 5] * (size - len(rows)), np.float64).reshape(1, 1, -1, 5)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_detections_are_judged_by_loops(seed):
+    rng = np.random.default_rng(seed)
+    classes, back, difficult = 4, int(rng.integers(3)), bool(seed % 2)
+    kinds = [c for c in range(classes) if c != back]
+    truth, found = np.zeros((int(rng.integers(1, 9)), 8), F), np.full((int(rng.integers(1, 20)), 7), -1, F)
+    corner = rng.uniform(0, 0.5, (len(truth), 2))
+    truth[:, 0], truth[:, 1] = rng.integers(0, 3, len(truth)), rng.choice(kinds, len(truth))
+    truth[:, 3:5], truth[:, 5:7], truth[:, 7] = corner, corner + 0.4, rng.integers(0, 2, len(truth))
+    for row in found:
+        near = truth[rng.integers(len(truth))]
+        row[:2] = (near[0], near[1]) if rng.integers(4) else (rng.integers(0, 4), rng.choice(kinds))
+        row[2], row[3:] = np.round(rng.uniform(), 1), near[3:7] + rng.normal(0, 0.05, 4)
+        if not rng.integers(8):
+            row[1:] = -1  # an item without detections
+    if seed % 3 == 0:
+        found[-1, 0] = -1
+        truth[-1, 0] = -1
+    fields = f"num_classes: {classes} background_label_id: {back} overlap_threshold: 0.4"
+    fields += f" evaluate_difficult_gt: {str(difficult).lower()}"
+    arrays = {"found": found[None, None], "truth": truth[None, None]}
+    shapes = {name: a.shape for name, a in arrays.items()}
+    net = one("DetectionEvaluate", f"detection_evaluate_param {{ {fields} }}", **shapes)
+    wanted = evaluated(found, truth, classes, back, 0.4, difficult)
+    np.testing.assert_allclose(run_reference(net.caffe, {}, arrays)["y"], wanted, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(port.run_blobs(net, arrays)["y"], wanted, rtol=0, atol=1e-6)
+    with pytest.raises(ExportError, match="judged one after the other"):
+        build_onnx(net)
+
+
+@pytest.mark.parametrize(
+    ("fields", "shapes", "said"),
+    [
+        ("", {}, "num_classes None"),
+        ("num_classes: 3 background_label_id: 3", {}, "background_label_id 3 of 3"),
+        ("num_classes: 3 overlap_threshold: 0", {}, "overlap_threshold 0"),
+        ('num_classes: 3 name_size_file: "sizes"', {}, "name_size_file"),
+        ("num_classes: 3", {"found": (1, 2, 4, 7)}, "detections of 1x2x4x7"),
+        ("num_classes: 3", {"truth": (1, 1, 4, 7)}, "ground truth of 1x1x4x7"),
+    ],
+)
+def test_detection_evaluate_refuses_what_it_cannot_judge(fields, shapes, said):
+    bottoms = {"found": (1, 1, 4, 7), "truth": (1, 1, 2, 8)} | shapes
+    refused("DetectionEvaluate", f"detection_evaluate_param {{ {fields} }}", said, **bottoms)
+
+
+def test_detections_of_the_background_are_refused_when_they_come():
+    net = one(
+        "DetectionEvaluate", "detection_evaluate_param { num_classes: 3 }", found=(1, 1, 2, 7), truth=(1, 1, 1, 8)
+    )
+    arrays = {"found": np.zeros((1, 1, 2, 7), F), "truth": np.ones((1, 1, 1, 8), F)}
+    for run in (lambda: port.run_blobs(net, arrays), lambda: run_reference(net.caffe, {}, arrays)):
+        with pytest.raises(NetError, match="a detection of the background's label 0"):
+            run()
+
+
+# -- AnnotatedData ------------------------------------------------------------------------------------------
+SOURCE = 'data_param { source: "nowhere_lmdb" batch_size: 8 backend: LMDB }'
+SIZE = "resize_param { prob: 1 resize_mode: WARP height: 300 width: 200 interp_mode: LINEAR }"
+SAMPLER = "annotated_data_param { batch_sampler { max_sample: 1 } label_map_file: 'labels' }".replace("'", '"')
+
+
+def annotated(fields: str, **options):
+    text = layer("d", "AnnotatedData", "", "data label", fields) + layer("p", "Permute", "data", "p")
+    return load(text + layer("s", "Silence", "label", ""), **options)
+
+
+@pytest.mark.parametrize(
+    ("transform", "shape"),
+    [
+        (f"{SIZE} mirror: true distort_param {{ hue_prob: 0.5 }} expand_param {{ prob: 0.5 }}", (8, 3, 300, 200)),
+        (f"{SIZE} crop_size: 224", (8, 3, 224, 224)),
+        ("crop_h: 90 crop_w: 80 force_gray: true", (8, 1, 90, 80)),
+    ],
+)
+def test_annotated_data_has_the_shapes_that_its_fields_say(transform, shape):
+    net = annotated(f"{SOURCE} transform_param {{ {transform} }} {SAMPLER}")
+    assert {v.blob: v.shape for v in net.caffe.inputs} == {"data": shape, "label": (1, 1, 1, 8)}
+
+
+def test_annotated_data_asks_for_shapes_that_only_the_data_knows():
+    small = SIZE.replace("WARP", "FIT_SMALL_SIZE")
+    for fields, said in (
+        (f"{SOURCE} {SAMPLER}", "first image's size"),
+        (f"{SOURCE} transform_param {{ {small} }}", "first image's size"),
+        (f"transform_param {{ {SIZE} }}", "batch_size, which is missing"),
+    ):
+        with pytest.raises(NetError, match=said):
+            annotated(fields)
+    given = {"data": (2, 3, 50, 60), "label": (1, 1, 7, 8)}
+    net = annotated(f"{SOURCE} {SAMPLER}", input_shapes=given)
+    assert {v.blob: v.shape for v in net.caffe.inputs} == given
+
+
+def test_nothing_reads_an_annotated_database():
+    net = annotated(f"{SOURCE} transform_param {{ {SIZE} }}")
+    with pytest.raises(DataError, match="AnnotatedData reads no data here"):
+        open_data(net.caffe.nodes[0].message)
