@@ -9,6 +9,8 @@ from typing import Any
 from prototxt_gen.base import command
 from prototxt_gen.base.door import add_layers
 
+from .options import add_dialect
+
 EXAMPLES = """  python -m port train --solver solver.prototxt --weights resnet101.caffemodel
   python -m port train --solver solver.prototxt --resume latest
   torchrun --nproc-per-node 4 -m port train --solver solver.prototxt"""
@@ -35,7 +37,7 @@ def add(verbs: Any) -> None:
     train.add_argument("--workers", type=int, default=2, metavar="N", help="processes that load data ahead (default 2)")
     train.add_argument("--seed", type=int, metavar="N", help="instead of the solver's random_seed")
     train.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where it is, unless solver_mode is CPU")
-    train.add_argument("--dialect", choices=["bvlc", "srn"], help="as which Caffe does; default: detected")
+    add_dialect(train, "as which Caffe does; ")
     train.add_argument("--restart-data", action="store_true", help="resume with data and random numbers anew")
     add_layers(train)
     _add_deviations(train)

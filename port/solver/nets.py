@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from prototxt_gen.base.errors import CaffeError, Problem, Problems, UsageError
 from prototxt_gen.schema.dialect import NO_EVIDENCE, detect_packs
 from prototxt_gen.schema.messages import native_names
+from prototxt_gen.schema.packs import joined, split
 from prototxt_gen.schema.printer import to_text
 from prototxt_gen.schema.syntax import parse_tree
 from prototxt_gen.schema.text import Parsed, read_prototxt
@@ -49,6 +50,7 @@ class SolverFile:
     reason: str
     notes: list[str]
     train: NetSource
+    packs: tuple[str, ...] = ()  # declared for all its nets
 
     def tests(self) -> list[NetSource]:
         """The test nets: test_net_param, test_net, then the general net for each test_iter that is left."""
@@ -65,10 +67,11 @@ class SolverFile:
 
     def _named(self, names: Sequence[str]) -> list[tuple[str, Parsed]]:
         """The nets in test_net; raises CaffeError with the problems of all."""
+        declared = joined(self.dialect, self.packs)
         found, problems = [], []
         for name in names:
             try:
-                found.append((f"test_net '{name}'", _read(self.file, "test_net", name, self.dialect)))
+                found.append((f"test_net '{name}'", _read(self.file, "test_net", name, declared)))
             except CaffeError as error:
                 problems += error.problems
         if problems:
@@ -76,24 +79,26 @@ class SolverFile:
         return found
 
     def _inner(self, net: Any) -> Parsed:
-        return _inner(net, self.dialect, self.file)
+        return _inner(net, self.dialect, self.file, self.packs)
 
 
 def read_solver(path: str | Path, dialect: str | None = None) -> SolverFile:
     """Read a solver file and its training net; raises ParseError, UsageError or NetError with all problems.
 
     Nets are looked up from the current folder, as Caffe does, then beside the solver file. The dialect is
-    declared, or detected in either file; the solver is read in the net's.
+    declared, perhaps with packs of the nets' (`bvlc+ssd`, `+ssd`), or detected in either file; the solver is read in
+    the net's.
     """
     parsed = read_prototxt(path, "SolverParameter", dialect=dialect)
-    found = dialect or (parsed.dialect if not parsed.reason.startswith(NO_EVIDENCE) else None)
-    train = _train(parsed, found)
+    given, packs = split(dialect)
+    found = given or (parsed.dialect if not parsed.reason.startswith(NO_EVIDENCE) else None)
+    train = _train(parsed, found, packs)
     if train.parsed.dialect != parsed.dialect:
         parsed = read_prototxt(path, "SolverParameter", dialect=train.parsed.dialect)
     param, notes = upgrade_solver(parsed.message, parsed.dialect, str(path))
     _refuse_foreign(param, parsed)
-    reason = train.parsed.reason if dialect or not found else f"in the solver file, {parsed.reason}"
-    return SolverFile(str(path), param, train.parsed.dialect, reason, notes, train)
+    reason = train.parsed.reason if given or not found else f"in the solver file, {parsed.reason}"
+    return SolverFile(str(path), param, train.parsed.dialect, reason, notes, train, tuple(packs))
 
 
 def _refuse_foreign(param: Any, parsed: Parsed) -> None:
@@ -107,7 +112,7 @@ def _refuse_foreign(param: Any, parsed: Parsed) -> None:
                 problems.add(found, fix="remove it if the result may differ", field=entry.name)
 
 
-def _train(parsed: Parsed, dialect: str | None) -> NetSource:
+def _train(parsed: Parsed, dialect: str | None, packs: Sequence[str]) -> NetSource:
     param = parsed.message
     given = [name for name in TRAIN_FIELDS if param.HasField(name)]
     if len(given) != 1:
@@ -115,9 +120,9 @@ def _train(parsed: Parsed, dialect: str | None) -> NetSource:
         raise UsageError(Problem(found, "one of " + ", ".join(TRAIN_FIELDS), file=parsed.file))
     value = getattr(param, given[0])
     if given[0].endswith("_param"):
-        net = _inner(value, parsed.dialect, parsed.file)
+        net = _inner(value, parsed.dialect, parsed.file, packs)
     else:
-        net = _read(parsed.file, given[0], value, dialect)
+        net = _read(parsed.file, given[0], value, joined(dialect, packs))
     return train_source(param, net, given[0])
 
 
@@ -126,8 +131,8 @@ def train_source(param: Any, net: Parsed, place: str = "net") -> NetSource:
     return _source(place, net, "TRAIN", param.train_state if param.HasField("train_state") else None)
 
 
-def _inner(net: Any, dialect: str, file: str) -> Parsed:
-    packs = detect_packs(parse_tree(to_text(net)), "NetParameter", dialect)
+def _inner(net: Any, dialect: str, file: str, declared: Iterable[str] = ()) -> Parsed:
+    packs = detect_packs(parse_tree(to_text(net)), "NetParameter", dialect, declared)
     return Parsed(net, dialect, "as the solver file", file, [0] * len(net.layers or net.layer), packs)
 
 

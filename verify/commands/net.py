@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from port.commands.options import add_dialect
 from prototxt_gen.base import command
 from prototxt_gen.base.columns import terminal_width
 from prototxt_gen.base.door import add_layers
@@ -32,7 +33,7 @@ def add(verbs: Any) -> None:
         "--image", action="append", type=Path, default=[], metavar="FILE", help="a photograph; may be repeated"
     )
     parser.add_argument("--batch", type=int, metavar="N", help="batch size (default: as many as there are photographs)")
-    parser.add_argument("--dialect", choices=["bvlc", "srn"], help="default: detected")
+    add_dialect(parser)
     parser.add_argument(
         "--tolerance", type=float, metavar="X", help="relative to a blob's largest value (default: 1e-5)"
     )
