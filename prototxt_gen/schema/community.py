@@ -27,6 +27,7 @@ FORKS = (
     "jolibrain",
     "deeplab_v1",
     "c3d_v1",
+    "openpose",
 )
 
 _FIRST_FREE = 1_000_000  # numbers that no Caffe has, for fields whose own number means something else here

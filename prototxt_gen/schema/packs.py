@@ -86,7 +86,7 @@ PACKS: dict[str, Pack] = {
         "label_specific_margin_param label_specific_rescale_param label_specific_affine_param normalize_param "
         "largemargin_inner_product_param focal_loss_param channel_scale_param",
     ),
-    "openpose": _pack("OpenPose", "", "ImResize Nms CPMData"),
+    "openpose": _pack("OpenPose", "openpose", "ImResize Nms CPMData", "imresize_param"),
     "flow": _pack(
         "FlowNet and FlowNet2",
         "flownet2 synopsys",
@@ -140,6 +140,7 @@ _OF_FORK = {
     "jolibrain": "lrcn",
     "deeplab_v1": "deeplab",
     "c3d_v1": "c3d",
+    "openpose": "openpose",
 }
 # Fields and values of BVLC's own messages that say which pack is meant.
 _OF_FIELD = {
