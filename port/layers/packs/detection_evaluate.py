@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
 from ..base import Array, Layer, Misfit, register, show
 from .boxes import areas, overlap_tensor, overlaps
+from .pixels import in_pixels, in_pixels_tensor, pixel_overlap_tensor, pixel_overlaps, read_sizes, resize_of
 from .prior_box import extent
 
 
@@ -17,7 +20,8 @@ class DetectionEvaluate(Layer):
     First a row -1, label, number, -1, -1 for every label but the background's, then a row item, label, score, whether
     it hits ground truth, whether it does not, by item and label; where an item has ground truth of the label, by
     falling score. A hit overlaps some by `overlap_threshold`, which nothing better has hit; what hits difficult ground
-    truth is neither, if that does not count. `name_size_file`, by which boxes are compared in pixels, is not read.
+    truth is neither, if that does not count. With `name_size_file` boxes are compared in pixels of the images that it
+    lists, which go by in its order from one pass to the next; it is read when the net runs.
     """
 
     type = "DetectionEvaluate"
@@ -28,11 +32,14 @@ class DetectionEvaluate(Layer):
     param = ("detection_evaluate_param",)
     bottom_count = (2, 2)
     no_gradient = (0, 1)
+    carries_state = True
 
     num_classes: int | None = None
     background_label_id: int = 0
     overlap_threshold: float = 0.5
     evaluate_difficult_gt: bool = True
+    name_size_file: str = ""
+    resize_param: Any = None
 
     def top_shapes(self, found, truth):
         if not self.num_classes:
@@ -44,13 +51,15 @@ class DetectionEvaluate(Layer):
             raise Misfit(found_text, f"below {self.num_classes}", "background_label_id")
         if not self.overlap_threshold > 0:
             raise Misfit(f"overlap_threshold {self.overlap_threshold:g}", "above 0", "overlap_threshold")
+        resize_of(self.resize_param if self.name_size_file else None)
         for what, shape, width in (("detections", found, 7), ("ground truth", truth, 8)):
             if (extent(shape, 0), extent(shape, 1), extent(shape, 3)) != (1, 1, width):
                 raise Misfit(f"{what} of {show(shape)}", f"1 x 1 x rows x {width}", "bottom")
         return ((1, 1, self.num_classes - 1 + extent(found, 2), 5),)
 
     def reference(self, blobs, found, truth):
-        rows = self._rows(found.reshape(-1, 7), self._truths(truth.reshape(-1, 8)))
+        sizes = read_sizes(self.name_size_file) if self.name_size_file else []
+        rows = self._rows(found.reshape(-1, 7), self._truths(truth.reshape(-1, 8)), sizes)
         size = (self.num_classes or 0) - 1 + int((found.reshape(-1, 7)[:, 1] != -1).sum())
         top = np.zeros((1, 1, size, 5))  # a detection of no item leaves a row of zeros at the end
         top[0, 0, : len(rows)] = rows
@@ -70,7 +79,7 @@ class DetectionEvaluate(Layer):
         if label == self.background_label_id:
             raise Misfit(f"{what} of the background's label {label}", "another label", "bottom")
 
-    def _rows(self, found: Array, truths: dict[tuple[int, int], list[Array]]) -> list[list[float]]:
+    def _rows(self, found: Array, truths: dict[tuple[int, int], list[Array]], sizes: list[Any]) -> list[list[float]]:
         """The rows that are written."""
         counts = dict.fromkeys(range(self.num_classes or 0), 0)
         for (_, label), rows in truths.items():
@@ -84,19 +93,24 @@ class DetectionEvaluate(Layer):
             if int(row[0]) != -1:
                 self._require_label(int(row[1]), "a detection")
                 grouped.setdefault((int(row[0]), int(row[1])), []).append(row)
+        places = {item: place for place, item in enumerate(sorted({item for item, _ in grouped}))}
         for (item, label), rows in sorted(grouped.items()):
             if label != -1:
-                hits = self._hits(rows, truths.get((item, label), []))
+                size = sizes[places[item] % len(sizes)] if sizes else None
+                hits = self._hits(rows, truths.get((item, label), []), size)
                 tops += [[item, label, row[2], *hit] for row, hit in hits]
         return tops
 
-    def _hits(self, rows: list[Array], truths: list[Array]) -> list[tuple[Array, tuple[int, int]]]:
+    def _hits(self, rows: list[Array], truths: list[Array], size: Any) -> list[tuple[Array, tuple[int, int]]]:
         """Detections of one label in one item, and whether they hit and miss."""
         if not truths:
             return [(row, (0, 1)) for row in rows]
         boxes, taken, judged = np.array([t[3:7] for t in truths], np.float32), set(), []
         for row in sorted(rows, key=lambda row: -np.float32(row[2])):
             shared = overlaps(row[3:7].astype(np.float32), boxes)
+            if size is not None:
+                resize = resize_of(self.resize_param)
+                shared = pixel_overlaps(*in_pixels(row[None, 3:7], size, resize), *in_pixels(boxes, size, resize))[0]
             best = int(shared.argmax())
             hit = (0, 1)
             if shared[best] >= np.float32(self.overlap_threshold):
@@ -120,7 +134,7 @@ class DetectionEvaluate(Layer):
         counts = (counted[:, 1].trunc() == labels[:, None]).sum(1)
         fill = torch.full_like(counts, -1)
         head = torch.stack([fill, labels, counts, fill, fill], 1).to(rows)
-        judged = self._judged(rows[rows[:, 0].trunc() != -1], truth)
+        judged = self._judged(found.detach().reshape(-1, 7), truth, module)
         rest = rows.new_zeros(len(rows) - len(judged), 5)
         return (torch.cat([head, judged, rest]).reshape(1, 1, -1, 5),)
 
@@ -129,33 +143,45 @@ class DetectionEvaluate(Layer):
         ends = (truth[:, 0].trunc() == -1).nonzero()[:, 0]
         return truth[: int(ends[0])] if len(ends) else truth
 
-    def _judged(self, rows, truth):
-        """The rows of all detections."""
-        groups = rows[:, :2].trunc()
+    def _judged(self, rows, truth, module):
+        """The rows of all detections; the images that they are of are counted on from pass to pass."""
+        rows = rows[rows[:, 0].trunc() != -1]
+        sizes = read_sizes(self.name_size_file) if self.name_size_file else []
+        seen = module.state.get("seen", 0) if sizes else 0
         parts = [rows.new_zeros(0, 5)]
-        for group in groups.unique(dim=0):  # in ascending order
-            own = rows[(groups == group).all(1)]
-            real = truth[(truth[:, :2].trunc() == group).all(1)]
-            hits = own.new_tensor([0.0, 1.0]).expand(len(own), 2)
-            if len(real):
-                own = own[own[:, 2].float().sort(descending=True, stable=True).indices]
-                hits = self._hits_of(own, real)
-            parts.append(torch.cat([group.expand(len(own), 2), own[:, 2:3], hits], 1))
+        for place, item in enumerate(rows[:, 0].trunc().unique()):  # in ascending order
+            size = sizes[(seen + place) % len(sizes)] if sizes else None
+            of_item = rows[rows[:, 0].trunc() == item]
+            for label in of_item[:, 1].trunc().unique():
+                if label != -1:
+                    own = of_item[of_item[:, 1].trunc() == label]
+                    real = truth[(truth[:, 0].trunc() == item) & (truth[:, 1].trunc() == label)]
+                    parts.append(self._hits_of(own, real, size))
+        if sizes:
+            module.state["seen"] = seen + len(rows[:, 0].trunc().unique())
         return torch.cat(parts)
 
-    def _hits_of(self, own, real):
-        """Whether detections hit and miss ground truth of their item and label, M x 2."""
-        mine, theirs = own[:, 3:7].float(), real[:, 3:7].float()
-        shared = overlap_tensor(mine.T[:, :, None], theirs.T[:, None], areas(mine)[:, None], areas(theirs))
-        best = shared.argmax(1)
-        near = shared.max(1).values >= self.overlap_threshold
-        passed = near & (real[best, 7] != 0) & (not self.evaluate_difficult_gt)
-        first = torch.ones_like(near)
-        for place in range(len(own)):
-            earlier = near[:place] & ~passed[:place] & (best[:place] == best[place])
-            first[place] = not bool(earlier.any())
-        hit = near & ~passed & first
-        return torch.stack([hit, ~hit & ~passed], 1).to(own)
+    def _hits_of(self, own, real, size):
+        """The rows of one item's detections of one label."""
+        hits = own.new_tensor([0.0, 1.0]).expand(len(own), 2)
+        if len(real):
+            own = own[own[:, 2].float().sort(descending=True, stable=True).indices]
+            shared = self._shared(own[:, 3:7].float(), real[:, 3:7].float(), size)
+            best = shared.argmax(1)
+            near = shared.max(1).values >= self.overlap_threshold
+            passed = near & (real[best, 7] != 0) & (not self.evaluate_difficult_gt)
+            for place in range(len(own)):  # what a better one has hit is no hit
+                if bool((near & ~passed)[:place][best[:place] == best[place]].any()):
+                    near[place] = False
+            hits = torch.stack([near & ~passed, ~near & ~passed], 1).to(own)
+        return torch.cat([own[:, :2].trunc(), own[:, 2:3], hits], 1)
+
+    def _shared(self, own, real, size):
+        """Overlaps of detections with ground truth."""
+        if size is None:
+            return overlap_tensor(own.T[:, :, None], real.T[:, None], areas(own)[:, None], areas(real))
+        resize = resize_of(self.resize_param)
+        return pixel_overlap_tensor(*in_pixels_tensor(own, size, resize), *in_pixels_tensor(real, size, resize))
 
     def onnx(self, graph, found, truth):
         what = "detections that are judged one after the other"

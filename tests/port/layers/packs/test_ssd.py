@@ -8,7 +8,7 @@ from math import prod, sqrt
 import numpy as np
 import pytest
 import torch
-from box_rules import CODES, F, decode, overlap
+from box_rules import CODES, F, area, decode, overlap
 from small_nets import inputs, layer
 
 import port
@@ -574,7 +574,40 @@ def test_raw_heads_of_a_net_without_detections():
 
 
 # -- DetectionEvaluate --------------------------------------------------------------------------------------
-def evaluated(found, truth, classes, back, threshold, difficult_counts) -> np.ndarray:
+def in_pixels(box, size, resize):
+    """A box in pixels of an image, and its area, in float32."""
+    box, (high, wide), one = [F(v) for v in box], size, F(1)
+    mode, tall, broad, high_to, wide_to = resize
+    if mode == "FIT_LARGE_SIZE_AND_PAD":
+        src, aspect = [F(0), F(0), one, one], F(wide) / F(high)
+        if aspect > F(broad) / F(tall):
+            src[1] = (F(tall) - F(broad) / aspect) / F(2) / F(tall)
+            src[3] = one - src[1]
+        else:
+            src[0] = (F(broad) - F(tall) * aspect) / F(2) / F(broad)
+            src[2] = one - src[0]
+        if box[0] < src[2] and box[2] > src[0] and box[1] < src[3] and box[3] > src[1]:
+            w, h = src[2] - src[0], src[3] - src[1]
+            box = [(v - src[i % 2]) / (h if i % 2 else w) for i, v in enumerate(box)]
+    if mode == "FIT_SMALL_SIZE" and high_to and wide_to:
+        box = [v * F(high_to if i % 2 else wide_to) for i, v in enumerate(box)]
+        box = [min(max(v, F(0)), F(high if i % 2 else wide)) for i, v in enumerate(box)]
+        return box, area(box)
+    box = [min(max(v, F(0)), one) * F(high if i % 2 else wide) for i, v in enumerate(box)]
+    return box, F(0) if box[2] < box[0] or box[3] < box[1] else (box[2] - box[0] + one) * (box[3] - box[1] + one)
+
+
+def pixel_overlap(a, b):
+    """Intersection over union of boxes with areas, whose borders belong to them."""
+    (box, size), (other, other_size) = a, b
+    both = [F(0)] * 4
+    if not (other[0] > box[2] or other[2] < box[0] or other[1] > box[3] or other[3] < box[1]):
+        both = [max(box[0], other[0]), max(box[1], other[1]), min(box[2], other[2]), min(box[3], other[3])]
+    w, h = both[2] - both[0] + F(1), both[3] - both[1] + F(1)
+    return w * h / (size + other_size - w * h) if w > 0 and h > 0 else F(0)
+
+
+def evaluated(found, truth, classes, back, threshold, difficult_counts, sizes=None, resize=("WARP", 0, 0, 0, 0)):
     """The rows, by the forks' loops."""
     real: dict = {}
     for row in truth:
@@ -586,6 +619,7 @@ def evaluated(found, truth, classes, back, threshold, difficult_counts) -> np.nd
         if label != back:
             counted = [r for (_, kind), own in real.items() for r in own if kind == label]
             rows.append([-1, label, sum(1 for r in counted if difficult_counts or not r[7]), -1, -1])
+    items = sorted({int(r[0]) for r in found if r[0] != -1})
     for item, label in sorted({(int(r[0]), int(r[1])) for r in found if r[0] != -1 and r[1] != -1}):
         own = [r for r in found if (r[0], r[1]) == (item, label)]
         boxes, visited = real.get((item, label), []), set()
@@ -593,6 +627,9 @@ def evaluated(found, truth, classes, back, threshold, difficult_counts) -> np.nd
             best, place = F(-1), -1
             for j, box in enumerate(boxes):
                 shared = overlap([F(v) for v in row[3:7]], [F(v) for v in box[3:7]])
+                if sizes:
+                    size = sizes[items.index(item) % len(sizes)]
+                    shared = pixel_overlap(*(in_pixels(b[3:7], size, resize) for b in (row, box)))
                 if shared > best:
                     best, place = shared, j
             hit, miss = 0, 1
@@ -607,13 +644,13 @@ def evaluated(found, truth, classes, back, threshold, difficult_counts) -> np.nd
     return np.array(rows + [[0] * 5] * (size - len(rows)), np.float64).reshape(1, 1, -1, 5)
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_detections_are_judged_by_loops(seed):
+def judged_case(seed: int) -> tuple[dict, dict]:
+    """Detections near ground truth, and what they are judged by."""
     rng = np.random.default_rng(seed)
     classes, back, difficult = 4, int(rng.integers(3)), bool(seed % 2)
     kinds = [c for c in range(classes) if c != back]
     truth, found = np.zeros((int(rng.integers(1, 9)), 8), F), np.full((int(rng.integers(1, 20)), 7), -1, F)
-    corner = rng.uniform(0, 0.5, (len(truth), 2))
+    corner = rng.uniform(0, 0.6, (len(truth), 2))
     truth[:, 0], truth[:, 1] = rng.integers(0, 3, len(truth)), rng.choice(kinds, len(truth))
     truth[:, 3:5], truth[:, 5:7], truth[:, 7] = corner, corner + 0.4, rng.integers(0, 2, len(truth))
     for row in found:
@@ -625,16 +662,62 @@ def test_detections_are_judged_by_loops(seed):
     if seed % 3 == 0:
         found[-1, 0] = -1
         truth[-1, 0] = -1
-    fields = f"num_classes: {classes} background_label_id: {back} overlap_threshold: 0.4"
-    fields += f" evaluate_difficult_gt: {str(difficult).lower()}"
-    arrays = {"found": found[None, None], "truth": truth[None, None]}
-    shapes = {name: a.shape for name, a in arrays.items()}
-    net = one("DetectionEvaluate", f"detection_evaluate_param {{ {fields} }}", **shapes)
-    wanted = evaluated(found, truth, classes, back, 0.4, difficult)
-    np.testing.assert_allclose(run_reference(net.caffe, {}, arrays)["y"], wanted, rtol=0, atol=1e-11)
-    np.testing.assert_allclose(port.run_blobs(net, arrays)["y"], wanted, rtol=0, atol=1e-6)
+    return {"classes": classes, "back": back, "difficult_counts": difficult}, {"found": found, "truth": truth}
+
+
+def judging_net(case, arrays, more: str = ""):
+    fields = f"num_classes: {case['classes']} background_label_id: {case['back']} overlap_threshold: 0.4"
+    fields += f" evaluate_difficult_gt: {str(case['difficult_counts']).lower()} {more}"
+    shapes = {name: (1, 1, *a.shape) for name, a in arrays.items()}
+    return one("DetectionEvaluate", f"detection_evaluate_param {{ {fields} }}", **shapes)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_detections_are_judged_by_loops(seed):
+    case, arrays = judged_case(seed)
+    net, given = judging_net(case, arrays), {name: a[None, None] for name, a in arrays.items()}
+    wanted = evaluated(**arrays, **case, threshold=0.4)
+    np.testing.assert_allclose(run_reference(net.caffe, {}, given)["y"], wanted, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(port.run_blobs(net, given)["y"], wanted, rtol=0, atol=1e-6)
     with pytest.raises(ExportError, match="judged one after the other"):
         build_onnx(net)
+
+
+RESIZES = [
+    ("WARP", 0, 0, 0, 0),
+    ("WARP", 30, 40, 0, 0),
+    ("FIT_LARGE_SIZE_AND_PAD", 30, 40, 0, 0),
+    ("FIT_SMALL_SIZE", 30, 40, 0, 0),
+    ("FIT_SMALL_SIZE", 30, 40, 25, 18),
+]
+
+
+@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize("seed", range(3))
+def test_detections_are_judged_in_pixels_of_the_images_that_a_file_lists(seed, resize, tmp_path):
+    case, arrays = judged_case(seed)
+    sizes = [(20, 31), (18, 9), (5, 5), (44, 12)]
+    listed = tmp_path / "sizes.txt"
+    listed.write_text("".join(f"image{i} {high} {wide}\n" for i, (high, wide) in enumerate(sizes)), encoding="utf-8")
+    more = f'name_size_file: "{listed}"'
+    if resize[1]:
+        names = ("resize_mode", "height", "width", "height_scale", "width_scale")
+        more += f" resize_param {{ {' '.join(f'{n}: {v}' for n, v in zip(names, resize, strict=True))} }}"
+    net, given = judging_net(case, arrays, more), {name: a[None, None] for name, a in arrays.items()}
+    wanted = evaluated(**arrays, **case, threshold=0.4, sizes=sizes, resize=resize)
+    np.testing.assert_allclose(run_reference(net.caffe, {}, given)["y"], wanted, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(port.run_blobs(net, given)["y"], wanted, rtol=0, atol=1e-6)
+    seen = len({r[0] for r in arrays["found"] if r[0] != -1}) % len(sizes)  # the next pass goes on with the next images
+    wanted = evaluated(**arrays, **case, threshold=0.4, sizes=sizes[seen:] + sizes[:seen], resize=resize)
+    np.testing.assert_allclose(port.run_blobs(net, given)["y"], wanted, rtol=0, atol=1e-6)
+
+
+def test_a_file_of_sizes_that_is_not_there_is_missed_when_the_net_runs():
+    case, arrays = judged_case(0)
+    net = judging_net(case, arrays, 'name_size_file: "nowhere.txt"')
+    for run in (lambda x: port.run_blobs(net, x), lambda x: run_reference(net.caffe, {}, x)):
+        with pytest.raises(NetError, match=r"field 'name_size_file': the file cannot be read"):
+            run({name: a[None, None] for name, a in arrays.items()})
 
 
 @pytest.mark.parametrize(
@@ -643,7 +726,7 @@ def test_detections_are_judged_by_loops(seed):
         ("", {}, "num_classes None"),
         ("num_classes: 3 background_label_id: 3", {}, "background_label_id 3 of 3"),
         ("num_classes: 3 overlap_threshold: 0", {}, "overlap_threshold 0"),
-        ('num_classes: 3 name_size_file: "sizes"', {}, "name_size_file"),
+        ('num_classes: 3 name_size_file: "sizes" resize_param { height: 3 }', {}, "height 3, width 0"),
         ("num_classes: 3", {"found": (1, 2, 4, 7)}, "detections of 1x2x4x7"),
         ("num_classes: 3", {"truth": (1, 1, 4, 7)}, "ground truth of 1x1x4x7"),
     ],
