@@ -1,4 +1,4 @@
-"""Losses over class labels: SoftmaxWithLoss, InfogainLoss, MultinomialLogisticLoss."""
+"""Losses over class labels: SoftmaxWithLoss, InfogainLoss."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from .base import FLT_MIN, Misfit, canonical_axis, per_item, register, show
-from .losses import Loss, NormalizedLoss, over_items
+from .losses import NormalizedLoss, over_items
 from .memory import Reads
 from .softmax import softmax
 from .values import check_places
@@ -46,7 +46,7 @@ class _ClassLoss(torch.autograd.Function):
         return grad * (p * target.sum(1, keepdim=True) - target), None, None
 
 
-class _ProbabilityLoss(torch.autograd.Function):
+class ProbabilityLoss(torch.autograd.Function):
     """-sum of target * log(max(p, 1e-20)); gradient -target / max(p, 1e-20) below the floor too."""
 
     @staticmethod
@@ -278,7 +278,7 @@ class InfogainLoss(_SoftmaxLoss):
         h = torch.as_tensor(h).to(x)
         flat = label.detach().reshape(-1).long()
         if axis is None:
-            return (_ProbabilityLoss.apply(per_item(x), h[flat]) / len(x),)
+            return (ProbabilityLoss.apply(per_item(x), h[flat]) / len(x),)
         target = h[torch.where(self.kept(flat), flat, 0)]
         loss = self.weighted(last_axis(x, axis), flat, target, x, axis)
         return (loss,) if self.at.tops == 1 else (loss, torch.softmax(x, axis))
@@ -299,36 +299,3 @@ class InfogainLoss(_SoftmaxLoss):
 
     def reads(self):
         return Reads(tuple(range(0 if self.at.dialect == "srn" else 1, self.at.bottoms)))
-
-
-@register
-class MultinomialLogisticLoss(Loss):
-    """-log of the label's probability, mean over the batch; semantics 1.36 (multinomial_logistic_loss_layer)."""
-
-    type = "MultinomialLogisticLoss"
-    four_axes = (0, 1)
-
-    def top_shapes(self, x, label):
-        shapes = super().top_shapes(x, label)
-        self.one_label_an_item(x, label)
-        return shapes
-
-    def reference(self, blobs, x, label):
-        check_places(label, prod(x.shape[1:]), "label")
-        p = per_item(x)[np.arange(len(x)), label.reshape(-1).astype(int)]
-        return (over_items(-np.log(np.maximum(p, LOG_THRESHOLD)).sum(), len(x)),)
-
-    def forward(self, module, x, label):
-        check_places(label, prod(x.shape[1:]), "label")
-        rows = per_item(x)
-        target = torch.zeros_like(rows).scatter_(1, label.detach().reshape(-1, 1).long(), 1.0)
-        return (_ProbabilityLoss.apply(rows, target) / len(x),)
-
-    def onnx(self, graph, x, label):
-        column = graph.op("Cast", graph.reshape(label, (-1, 1)), to=7)
-        p = graph.op("GatherElements", graph.op("Flatten", x, axis=1), column, axis=1)
-        logs = graph.op("Log", graph.op("Max", p, graph.constant(LOG_THRESHOLD)))
-        return (graph.op("Neg", graph.reduce("ReduceMean", logs)),)
-
-    def reads(self):
-        return Reads((0, 1))

@@ -73,7 +73,7 @@ def fork_table(golden: Path) -> str:
     counts = recorded_cases(golden / "community")
     classes = [cls for cls in REGISTRY.values() if cls.pack] + [cls for each in VARIANTS.values() for cls in each]
     order = list(PACKS)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for cls in sorted(classes, key=lambda c: (order.index(c.pack), c.type)):
         forks = ", ".join(PACKS[cls.pack].forks) or "its own"
         _, _, kind, run, gradient, export, _ = row(cls, 0)

@@ -1,4 +1,4 @@
-"""BatchNorm of the forks: NVIDIA's, Intel's and happynear's with scale and bias, and what others change in BVLC's."""
+"""BatchNorm of the forks that have scale and bias inside: NVIDIA's, Intel's and happynear's."""
 
 from __future__ import annotations
 
@@ -9,27 +9,26 @@ import numpy as np
 import torch
 
 from ..base import BlobSpec, Layer, Misfit, float32, register, show
-from ..normalization import BatchNorm
 
 _LEAST_EPS = float32(1e-5)  # cuDNN's
 
 
-def _has(message: Any, *names: str) -> bool:
+def has(message: Any, *names: str) -> bool:
     """Whether batch_norm_param holds one of some fields."""
     return any(message.batch_norm_param.HasField(name) for name in names)
 
 
-def _unbiased(variance: Any, x: Any) -> Any:
+def unbiased(variance: Any, x: Any) -> Any:
     """A biased variance of x's channels as the running average takes it."""
     count = prod(x.shape) // x.shape[1]
     return variance * (count / (count - 1) if count > 1 else 1)
 
 
-def _axes(rank: int) -> tuple[int, ...]:
+def axes_of(rank: int) -> tuple[int, ...]:
     return (0, *range(2, rank))
 
 
-def _wide(values: Any, x: Any) -> Any:
+def wide(values: Any, x: Any) -> Any:
     return values.reshape(1, -1, *[1] * (len(x.shape) - 2))
 
 
@@ -90,27 +89,27 @@ class _Scaled(Layer):
         if self.stored:
             mean, variance = self.kept(held)
         else:
-            mean, variance = x.mean(_axes(x.ndim)), x.var(_axes(x.ndim))
-            self.move(held, {"mean": mean, "variance": _unbiased(variance, x)}, True)
-        y = (x - _wide(mean, x)) / np.sqrt(_wide(variance, x) + self.epsilon)
+            mean, variance = x.mean(axes_of(x.ndim)), x.var(axes_of(x.ndim))
+            self.move(held, {"mean": mean, "variance": unbiased(variance, x)}, True)
+        y = (x - wide(mean, x)) / np.sqrt(wide(variance, x) + self.epsilon)
         for name in held.keys() & {"scale"}:
-            y = y * _wide(held[name], x)
-        return (y + _wide(held["bias"], x) if "bias" in held else y,)
+            y = y * wide(held[name], x)
+        return (y + wide(held["bias"], x) if "bias" in held else y,)
 
     def forward(self, module, x):
         held = dict(zip(self.names(), module.blobs, strict=True))
         if self.stored:
             mean, variance = self.kept(held)
         else:
-            mean, centred = x.mean(_axes(x.dim())), x - x.mean(_axes(x.dim()), keepdim=True)
-            variance = centred.square().mean(_axes(x.dim()))
+            mean, centred = x.mean(axes_of(x.dim())), x - x.mean(axes_of(x.dim()), keepdim=True)
+            variance = centred.square().mean(axes_of(x.dim()))
             with torch.no_grad():
-                new = {"mean": mean, "variance": _unbiased(variance, x)}
+                new = {"mean": mean, "variance": unbiased(variance, x)}
                 self.move(held, new, "batches" not in module.state)
                 module.state["batches"] = True
         factor = (variance + self.epsilon).rsqrt() * held.get("scale", 1.0)
-        y = (x - _wide(mean, x)) * _wide(factor, x)
-        return (y + _wide(held["bias"], x) if "bias" in held else y,)
+        y = (x - wide(mean, x)) * wide(factor, x)
+        return (y + wide(held["bias"], x) if "bias" in held else y,)
 
     def onnx(self, graph, x):
         held = {name: graph.blob_value(i).astype(np.float64) for i, name in enumerate(self.names())}
@@ -121,7 +120,7 @@ class _Scaled(Layer):
             named = {"scale": scale, "bias": bias, "mean": mean, "variance": variance}
             inputs = [graph.constant(value, name=name) for name, value in named.items()]
             return (graph.op("BatchNormalization", x, *inputs, epsilon=self.epsilon),)
-        axes, wide = _axes(len(graph.shape(x))), (1, -1, *[1] * (len(graph.shape(x)) - 2))
+        axes, wide = axes_of(len(graph.shape(x))), (1, -1, *[1] * (len(graph.shape(x)) - 2))
         centred = graph.op("Sub", x, graph.reduce("ReduceMean", x, axes, keep=True))
         variance = graph.reduce("ReduceMean", graph.op("Mul", centred, centred), axes, keep=True)
         y = graph.op("Div", centred, graph.op("Sqrt", graph.op("Add", variance, graph.constant(self.epsilon))))
@@ -146,10 +145,10 @@ class NvidiaBatchNorm(_Scaled):
     @classmethod
     def claims(cls, message, context):
         """By scale_bias or fillers, unless the blobs or the packs are happynear's."""
-        if _has(message, "filler"):
+        if has(message, "filler"):
             return False
-        own = _has(message, "scale_bias")
-        fillers = _has(message, "scale_filler", "bias_filler") and "intel" not in context.packs
+        own = has(message, "scale_bias")
+        fillers = has(message, "scale_filler", "bias_filler") and "intel" not in context.packs
         return own or (fillers and "face" not in context.packs and context.stored != 4)
 
     def names(self):
@@ -187,11 +186,11 @@ class IntelBatchNorm(_Scaled):
     @classmethod
     def claims(cls, message, context):
         """By its fields, or by five blobs that nothing explains."""
-        if _has(message, "filler", "use_weight_bias", "bias_term", "relu", "stats_batch_size"):
+        if has(message, "filler", "use_weight_bias", "bias_term", "relu", "stats_batch_size"):
             return True
-        if _has(message, "bias_filler") and "intel" in context.packs:
+        if has(message, "bias_filler") and "intel" in context.packs:
             return True
-        return context.stored == 5 and not _has(message, "scale_bias", "scale_filler", "bias_filler")
+        return context.stored == 5 and not has(message, "scale_bias", "scale_filler", "bias_filler")
 
     @property
     def stored(self):
@@ -249,102 +248,12 @@ class HappynearBatchNorm(_Scaled):
     @classmethod
     def claims(cls, message, context):
         """By its four blobs, or by its fillers where the face pack is declared."""
-        if _has(message, "disable_mean", "disable_variance", "filler", "scale_bias"):
+        if has(message, "disable_mean", "disable_variance", "filler", "scale_bias"):
             return False
-        return context.stored == 4 or ("face" in context.packs and _has(message, "scale_filler", "bias_filler"))
+        return context.stored == 4 or ("face" in context.packs and has(message, "scale_filler", "bias_filler"))
 
     def names(self):
         return ("scale", "bias", "mean", "variance")
 
     def fillers(self):
         return {"scale": self.scale_filler, "bias": self.bias_filler}
-
-
-@register
-class AlteredBatchNorm(BatchNorm):
-    """BVLC's BatchNorm with what forks switch off (batch_norm_layer of PSPNet, Synopsys, happynear).
-
-    update_global_stats false: the stored statistics do not move; add_eps_before_sqrt false: eps is added to the root;
-    disable_mean, disable_variance: that statistic is neither used nor moved, and without a mean the variance is the
-    mean square. icnet saves memory alone.
-    """
-
-    pack = "deeplab"
-
-    update_global_stats: bool | None = None
-    add_eps_before_sqrt: bool = True
-    icnet: bool = False
-    disable_mean: bool = False
-    disable_variance: bool = False
-
-    @classmethod
-    def claims(cls, message, context):
-        """By its fields."""
-        own = ("update_global_stats", "add_eps_before_sqrt", "icnet", "disable_mean", "disable_variance")
-        return _has(message, *own)
-
-    def top_shapes(self, x):
-        if self.update_global_stats and self.stored and self.train:
-            found = "update_global_stats with stored statistics in TRAIN phase"
-            raise Misfit(found, "false: PSPNet's fork would move what it uses", "update_global_stats")
-        return super().top_shapes(x)
-
-    def root(self, variance: Any) -> Any:
-        """What a channel is divided by."""
-        return (variance + self.eps) ** 0.5 if self.add_eps_before_sqrt else variance**0.5 + self.eps
-
-    def _normal(self, x: Any, mean: Any, variance: Any) -> Any:
-        y = x if self.disable_mean else x - _wide(mean, x)
-        return y if self.disable_variance else y / self.root(_wide(variance, x))
-
-    def _from_batch(self, x: Any) -> tuple[Any, Any]:
-        axes = _axes(len(x.shape))
-        mean = x.mean(axes)
-        centred = x if self.disable_mean else x - _wide(mean, x)
-        return mean, (centred * centred).mean(axes)
-
-    def _move(self, blobs: Any, x: Any, mean: Any, variance: Any) -> None:
-        if self.update_global_stats is False:
-            return
-        off = (self.disable_mean, self.disable_variance, False)
-        for blob, new, still in zip(blobs, (mean, _unbiased(variance, x), 1.0), off, strict=True):
-            if not still:
-                blob[...] = self.moving_average_fraction * blob + new
-
-    def reference(self, blobs, x):
-        if self.stored:
-            factor = 0.0 if blobs[2][0] == 0 else 1 / blobs[2][0]
-            mean, variance = blobs[0] * factor, blobs[1] * factor
-        else:
-            mean, variance = self._from_batch(x)
-            self._move(blobs, x, mean, variance)
-        with np.errstate(invalid="ignore"):
-            return (self._normal(x, mean, variance),)
-
-    def forward(self, module, x):
-        if self.stored:
-            factor = torch.where(module.blobs[2] == 0, 0.0, 1 / module.blobs[2])
-            return (self._normal(x, module.blobs[0] * factor, module.blobs[1] * factor),)
-        mean, variance = self._from_batch(x)
-        with torch.no_grad():
-            self._move(module.blobs, x, mean, variance)
-        return (self._normal(x, mean, variance),)
-
-    def onnx(self, graph, x):
-        axes, y = _axes(len(graph.shape(x))), x
-        wide = (1, -1, *[1] * (len(axes) - 1))
-        count = float(graph.blob_value(2)[0])
-        factor = 1 / count if count else 0.0
-        mean, variance = (graph.blob_value(i).astype(np.float64).reshape(wide) * factor for i in range(2))
-        if not self.disable_mean:
-            taken = graph.constant(mean, name="mean") if self.stored else graph.reduce("ReduceMean", x, axes, keep=True)
-            y = graph.op("Sub", x, taken)
-        if self.disable_variance:
-            return (y,)
-        if self.stored:
-            return (graph.op("Div", y, graph.constant(self.root(variance), name="root")),)
-        spread = graph.reduce("ReduceMean", graph.op("Mul", y, y), axes, keep=True)
-        eps = graph.constant(self.eps)
-        if self.add_eps_before_sqrt:
-            return (graph.op("Div", y, graph.op("Sqrt", graph.op("Add", spread, eps))),)
-        return (graph.op("Div", y, graph.op("Add", graph.op("Sqrt", spread), eps)),)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..base import Misfit, register
-from ..convolution import Convolution, Convolving, Deconvolution
+from ..convolution import Convolution, Convolving
+from ..deconvolution import Deconvolution
 from ..spatial import require
 
 
