@@ -48,7 +48,7 @@ def told(problems: Iterable[Problem]) -> list[str]:
     groups: dict[tuple[str, ...], list[Problem]] = {}
     for each in problems:
         groups.setdefault((each.found, each.expected, each.fix, str(each.file), each.field), []).append(each)
-    lines = []
+    lines: list[str] = []
     for group in groups.values():
         if len(group) <= ALIKE:
             lines += map(str, group)
