@@ -30,7 +30,7 @@ class Accuracy(Layer):
         one_label_a_location(x, label, axis)
         if not 1 <= self.top_k <= x[axis]:
             raise Misfit(f"top_k {self.top_k} of {x[axis]} classes", f"1 to {x[axis]}", "top_k")
-        if self.at.dialect == "srn" and self.at.tops == 2:
+        if self.at.tops == 2 and not self.at.habits.accuracy_of_each_class:
             raise Misfit("a second top", "one in the fork", "top")
         return ((), (x[axis],))[: self.at.tops]
 
@@ -41,12 +41,12 @@ class Accuracy(Layer):
         kept = flat == flat if self.ignore_label is None else flat != self.ignore_label
         rows, flat = rows[kept], flat[kept]
         score = rows[np.arange(len(flat)), flat][:, None]
-        if self.at.dialect == "srn":  # sorted by score, then index: the larger index wins a tie
+        if self.at.habits.ties_favour_larger_index:  # sorted by score, then index
             ahead = (rows > score) | ((rows == score) & (np.arange(rows.shape[1]) > flat[:, None]))
             hit = ahead.sum(1) < self.top_k
         else:  # a tie counts against the label
             hit = (rows >= score).sum(1) - 1 < self.top_k
-        nothing = np.nan if self.at.dialect == "srn" else 0.0
+        nothing = np.nan if self.at.habits.accuracy_of_nothing_is_nan else 0.0
         counts = np.bincount(flat, minlength=rows.shape[1])
         per_class = np.bincount(flat, hit, rows.shape[1]) / np.maximum(counts, 1)
         return (np.asarray(hit.mean() if len(hit) else nothing), per_class)[: self.at.tops]
@@ -69,7 +69,7 @@ class Accuracy(Layer):
             flat = graph.op("Where", same, graph.constant(0, np.int64), flat)
         hit = graph.op("Mul", self._hits(graph, rows, flat, shape[axis]), kept)
         total = graph.reduce("ReduceSum", kept)
-        if self.at.dialect == "bvlc":
+        if not self.at.habits.accuracy_of_nothing_is_nan:
             total = graph.op("Max", total, graph.constant(1.0))
         accuracy = graph.op("Div", graph.reduce("ReduceSum", hit), total)
         if self.at.tops == 1:
@@ -85,9 +85,9 @@ class Accuracy(Layer):
         score = graph.op("GatherElements", rows, column, axis=1)
         greater = graph.op("Greater", rows, score)
         equal = graph.op("Equal", rows, score)
-        if self.at.dialect == "srn":
+        if self.at.habits.ties_favour_larger_index:
             later = graph.op("Greater", graph.constant(np.arange(classes), np.int64), column)
             equal = graph.op("And", equal, later)
         ahead = graph.reduce("ReduceSum", graph.op("Cast", graph.op("Or", greater, equal), to=1), (1,))
-        allowed = self.top_k if self.at.dialect == "srn" else self.top_k + 1
+        allowed = self.top_k if self.at.habits.ties_favour_larger_index else self.top_k + 1
         return graph.op("Cast", graph.op("Less", ahead, graph.constant(float(allowed))), to=1)

@@ -223,7 +223,7 @@ class Dropout(ElementWise):
             raise Misfit(f"dropout_ratio {self.dropout_ratio:g}", "a number between 0 and 1", "dropout_ratio")
         if self.sqrt_scale and not self.scale_train:
             raise Misfit("sqrt_scale without scale_train", "one of them: no fork has both", "sqrt_scale")
-        if self.at.dialect == "srn" and len(x) > 4:
+        if len(x) > 4 and self.at.habits.legacy_dropout:
             raise Misfit(f"an input with {len(x)} axes", "at most 4 in the fork", "bottom")
         return (x,)
 

@@ -27,6 +27,7 @@ import numpy as np
 
 from prototxt_gen.schema import DIALECTS, is_repeated
 from prototxt_gen.schema.dialect import LAYER_TYPES, add_layer_type
+from prototxt_gen.schema.habits import Habits, habits
 
 from .memory import MemoryTraits
 
@@ -81,6 +82,11 @@ class Context:
     packs: frozenset[str] = frozenset()
     stored: int | None = None  # how many blobs the weights file has for it; None: no file was asked
 
+    @property
+    def habits(self) -> Habits:
+        """What its Caffe does differently from others."""
+        return habits(self.dialect)
+
 
 class OnnxWriter(Protocol):
     """What a layer's `onnx` rule may write with; port/onnx/builder.py is the one that writes."""
@@ -112,7 +118,7 @@ class Layer(MemoryTraits):
     bottom_count: ClassVar[tuple[int, int | None]] = (1, 1)  # least and most; None: any number
     top_count: ClassVar[tuple[int, int | None]] = (1, 1)
     no_gradient: ClassVar[tuple[int, ...]] = ()  # bottoms that never get a gradient
-    never_in_place: ClassVar[tuple[str, ...]] = ()  # dialects that refuse its top to be its bottom
+    never_in_place: ClassVar[bool] = False  # its top must not be its bottom
     onnx_note: ClassVar[str] = ""  # what the ONNX form leaves out
     fixed_batch: ClassVar[bool] = False  # its ONNX form holds for one batch size only
     family: ClassVar[str] = "other"  # how it is drawn: one of FAMILIES (losses and metrics have their own colour)
@@ -135,6 +141,11 @@ class Layer(MemoryTraits):
     def claims(cls, message: Any, context: Context) -> bool:
         """Whether a LayerParameter means this class, where several packs use one name for a type."""
         return True
+
+    @classmethod
+    def refuses_in_place(cls, context: Context) -> bool:
+        """Whether its top must not be its bottom there."""
+        return cls.never_in_place
 
     @classmethod
     def read(cls, message: Any) -> dict[str, Any]:

@@ -74,8 +74,8 @@ class _SoftmaxLoss(NormalizedLoss):
         return axis
 
     def divide(self, total, full, valid, batch, at_least_one):
-        """The loss over its divisor; the fork has its own rule and no floor."""
-        if self.at.dialect == "srn":
+        """The loss over its divisor, by modes with a floor, or by `normalize` alone."""
+        if not self.at.habits.softmax_loss_has_modes:
             return total / (valid if self.normalize in (None, True) else batch)
         return total / self.divisor(full, at_least_one(valid), batch)
 
@@ -119,7 +119,7 @@ class _SoftmaxLoss(NormalizedLoss):
         if kept is not None:
             terms = graph.op("Mul", terms, kept)
         full, batch = graph.count(graph.current.bottoms[1].name), graph.count(x, axis)
-        if self.at.dialect == "srn":
+        if not self.at.habits.softmax_loss_has_modes:
             valid = full if kept is None else graph.reduce("ReduceSum", kept)
             divisor = valid if self.normalize in (None, True) else batch
         else:
@@ -212,21 +212,26 @@ class InfogainLoss(_SoftmaxLoss):
 
     @property
     def ignores_nothing(self) -> bool:
-        """The fork reads no ignore_label here."""
-        return self.at.dialect == "srn"
+        """Whether its Caffe reads no ignore_label here."""
+        return self.of_probabilities
+
+    @property
+    def of_probabilities(self) -> bool:
+        """Whether its bottom holds an item's probabilities; else scores, and a softmax is inside."""
+        return self.at.habits.infogain_takes_probabilities
 
     def axis_of(self, rank):
         return canonical_axis(self.axis, rank)
 
     def top_shapes(self, x, label, *matrix):
         super().top_shapes(x, label)
-        if self.at.dialect == "srn":
+        if self.of_probabilities:
             self.one_label_an_item(x, label)
             if self.at.tops == 2:
                 raise Misfit("a second top", "one in the fork", "top")
         elif self.normalize is not None:
             raise Misfit("the field", "normalization", "normalize")
-        classes = prod(x[1:]) if self.at.dialect == "srn" else x[self.class_axis(x, label)]
+        classes = prod(x[1:]) if self.of_probabilities else x[self.class_axis(x, label)]
         if matrix and prod(matrix[0]) != classes * classes:
             raise Misfit(f"a matrix of {show(matrix[0])}", f"{classes} x {classes}", "bottom")
         if not matrix:
@@ -250,8 +255,8 @@ class InfogainLoss(_SoftmaxLoss):
         return values.reshape(classes, classes)
 
     def parts(self, x, matrix):
-        """Class axis (None in the fork: all values of a sample) and H."""
-        if self.at.dialect == "srn":
+        """Class axis (None of probabilities: all values of a sample) and H."""
+        if self.of_probabilities:
             axis, classes = None, prod(x.shape[1:])
         else:
             axis = self.axis_of(len(x.shape))
@@ -284,18 +289,18 @@ class InfogainLoss(_SoftmaxLoss):
         return (loss,) if self.at.tops == 1 else (loss, torch.softmax(x, axis))
 
     def onnx(self, graph, x, label, *matrix):
-        shape, srn = graph.shape(x), self.at.dialect == "srn"
-        axis = 1 if srn else self.axis_of(len(shape))
-        classes = prod(shape[1:]) if srn else shape[axis]
+        shape, whole = graph.shape(x), self.of_probabilities
+        axis = 1 if whole else self.axis_of(len(shape))
+        classes = prod(shape[1:]) if whole else shape[axis]
         h = graph.reshape(matrix[0], (classes, classes)) if matrix else graph.constant(self.matrix_file(classes))
         flat, kept = self.onnx_labels(graph, label)
-        p = x if srn else graph.op("Softmax", x, axis=axis)
-        rows = graph.op("Flatten", p, axis=1) if srn else self.onnx_rows(graph, p, axis)
+        p = x if whole else graph.op("Softmax", x, axis=axis)
+        rows = graph.op("Flatten", p, axis=1) if whole else self.onnx_rows(graph, p, axis)
         logs = graph.op("Log", graph.op("Max", rows, graph.constant(LOG_THRESHOLD)))
         terms = graph.reduce("ReduceSum", graph.op("Mul", graph.op("Gather", h, flat, axis=0), logs), (1,))
-        if srn:
+        if whole:
             return (graph.op("Neg", graph.op("Div", graph.reduce("ReduceSum", terms), graph.count(x, 1))),)
         return (self.onnx_loss(graph, terms, kept, x, axis), p)[: self.at.tops]
 
     def reads(self):
-        return Reads(tuple(range(0 if self.at.dialect == "srn" else 1, self.at.bottoms)))
+        return Reads(tuple(range(0 if self.of_probabilities else 1, self.at.bottoms)))

@@ -56,7 +56,7 @@ class Convolving(Layer):
     force_nd_im2col: bool = False
 
     def channel_axis(self, shape) -> int:
-        if self.at.dialect == "srn" and len(shape) != 4:
+        if len(shape) != 4 and self.at.habits.convolves_planes_alone:
             raise Misfit(f"an input with {len(shape)} axes", "4 axes: the fork has 2-D convolution only", "bottom")
         return canonical_axis(self.axis, len(shape))
 
@@ -73,8 +73,7 @@ class Convolving(Layer):
         """kernel, stride, pad and dilation, one number per spatial axis."""
         kernel = per_axis("kernel_size", self.kernel_size, self.kernel_h, self.kernel_w, axes, None if axes else 1)
         stride = per_axis("stride", self.stride, self.stride_h, self.stride_w, axes, 1)
-        # BVLC reads a missing pad_h or pad_w as 0; the fork wants both
-        pad = per_axis("pad", self.pad, self.pad_h, self.pad_w, axes, 0, alone=self.at.dialect == "bvlc")
+        pad = per_axis("pad", self.pad, self.pad_h, self.pad_w, axes, 0, alone=self.at.habits.half_a_pad_is_enough)
         dilation = per_axis(*self.holes, axes, 1)
         require("kernel_size", kernel, 1)
         require("stride", stride, 1)

@@ -127,7 +127,7 @@ class ImageData(_Transforming):
 
     def top_shapes(self):
         size = (self.crop_size,) * 2 if self.crop_size else (self.new_height, self.new_width)
-        batch = self.batch_size or (1 if self.at.dialect == "bvlc" else 0)
+        batch = self.batch_size or self.at.habits.image_batch
         if not all(size) or not batch:
             raise self.unknown("the first image's size" if batch else "batch_size, which is missing")
         return ((batch, 3 if self.is_color else 1, *size), (batch,))

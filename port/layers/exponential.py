@@ -44,7 +44,7 @@ class Exp(ElementWise):
     def factors(self) -> tuple[float, float]:
         """Inner and outer factor: y = outer * exp(inner * x)."""
         inner = log_of_base(self.base) * self.scale
-        if self.at.faithful_bugs and self.at.dialect == "srn" and self.base == -1 and self.shift != 0:
+        if self.at.faithful_bugs and self.at.habits.exp_shift_is_a_sign and self.base == -1 and self.shift != 0:
             return inner, (-1.0) ** int(self.shift) if self.shift == int(self.shift) else 0.0
         with np.errstate(over="ignore"):  # as in C: infinite
             return inner, float(np.exp(log_of_base(self.base) * self.shift))

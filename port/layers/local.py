@@ -161,7 +161,7 @@ class MVN(Layer):
         wide, axes = x.reshape(*x.shape, *[1] * (4 - x.dim())), self.axes(4)
         if self.normalize_variance:
             y = _MeanVariance.apply(wide, axes, self.eps)
-        elif self.at.faithful_bugs and self.at.dialect == "srn":
+        elif self.at.faithful_bugs and self.at.habits.mvn_gradient_passes:
             y = _PassThrough.apply(wide, axes)
         else:
             y = wide - wide.mean(axes, keepdim=True)

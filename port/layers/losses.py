@@ -23,12 +23,12 @@ class Loss(Layer):
     kind = "loss"
     bottom_count = (2, 2)
     no_gradient: ClassVar[tuple[int, ...]] = (1,)
-    four_axes: ClassVar[tuple[int, ...]] = ()  # bottoms of which BVLC asks for N, C, H, W; the fork asks all losses'
+    four_axes: ClassVar[tuple[int, ...]] = ()  # bottoms that every Caffe asks for N, C, H, W; one asks all losses'
 
     def top_shapes(self, *bottoms):
         for bottom in bottoms[:2]:
             at_least(1, bottom)
-        at_most_4(*(bottoms[:2] if self.at.dialect == "srn" else ()), *(bottoms[i] for i in self.four_axes))
+        at_most_4(*(bottoms[:2] if self.at.habits.legacy_losses else ()), *(bottoms[i] for i in self.four_axes))
         if bottoms[0][0] != bottoms[1][0]:
             raise Misfit(f"{show(bottoms[0])} and {show(bottoms[1])}", "equal extents of axis 0", "bottom")
         return ((),) * self.at.tops
@@ -90,14 +90,12 @@ class SigmoidCrossEntropyLoss(NormalizedLoss):
 
     @property
     def ignored(self) -> int | None:
-        """The fork reads no ignore_label here."""
-        return None if self.at.dialect == "srn" else self.ignore_label
+        """The label that does not count, where its Caffe reads that here."""
+        return None if self.at.habits.sigmoid_loss_is_by_item else self.ignore_label
 
     def _divide(self, total, count: int, valid, batch: int, maximum):
-        if self.at.dialect == "srn" and not isinstance(total, torch.Tensor):
-            return over_items(total, batch)
-        if self.at.dialect == "srn":
-            return total / batch
+        if self.at.habits.sigmoid_loss_is_by_item:
+            return total / batch if isinstance(total, torch.Tensor) else over_items(total, batch)
         return total / self.divisor(count, maximum(valid), batch)
 
     def reference(self, blobs, x, target):
@@ -128,5 +126,6 @@ class SigmoidCrossEntropyLoss(NormalizedLoss):
             kept = graph.op("Cast", graph.op("Not", same), to=1)
             terms = graph.op("Where", same, graph.constant(0.0), terms)
         batch = graph.count(x, 1)
-        divisor = batch if self.at.dialect == "srn" else self.onnx_divisor(graph, graph.count(x), kept, batch)
+        by_item = self.at.habits.sigmoid_loss_is_by_item
+        divisor = batch if by_item else self.onnx_divisor(graph, graph.count(x), kept, batch)
         return (graph.op("Div", graph.reduce("ReduceSum", terms), divisor),)

@@ -35,7 +35,7 @@ def make_layer(message: Any, context: Context) -> Layer:
         raise Misfit(f"the field is not supported for {cls.type}", field=", ".join(sorted(unknown)))
     check_count("bottom", context.bottoms, cls.bottom_count)
     check_count("top", context.tops, cls.top_count)
-    if context.in_place and context.dialect in cls.never_in_place:
+    if context.in_place and cls.refuses_in_place(context):
         raise Misfit("the top is the bottom", f"two blobs: {cls.type} does not work in place", "top")
     return cls(at=context, **values)
 

@@ -50,7 +50,7 @@ class AbsVal(ElementWise):
     type = "AbsVal"
     family = "activation"
     hangs = True
-    never_in_place = ("bvlc", "srn")
+    never_in_place = True
 
     def reference(self, blobs, x):
         return (np.abs(x),)

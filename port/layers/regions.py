@@ -107,7 +107,7 @@ class SPP(Layer):
         """The pooling of every level."""
         if not self.pyramid_height:
             raise Misfit(f"pyramid_height {self.pyramid_height}", "1 or more", "pyramid_height")
-        if self.at.dialect == "srn" and self.pyramid_height == 1:
+        if self.pyramid_height == 1 and not self.at.habits.pools_one_level:
             raise Misfit("pyramid_height 1", "2 or more in the fork", "pyramid_height")
         if len(x) != 4:
             raise Misfit(f"an input with {len(x)} axes", "4 axes: N, C, H, W", "bottom")

@@ -213,7 +213,7 @@ class ArgMax(Layer):
 
     def top_shapes(self, x):
         at_least(1, x)
-        if self.at.dialect == "srn":
+        if self.at.habits.legacy_argmax:
             at_most_4(x)
         count = x[canonical_axis(self.axis, len(x))] if self.axis is not None else prod(x[1:])
         if not 1 <= self.top_k <= count:
@@ -221,7 +221,7 @@ class ArgMax(Layer):
         if self.axis is not None:
             axis = canonical_axis(self.axis, len(x))
             return ((*x[:axis], self.top_k, *x[axis + 1 :]),)
-        rank = 4 if self.at.dialect == "srn" else max(3, len(x))
+        rank = 4 if self.at.habits.legacy_argmax else max(3, len(x))
         return ((x[0], 1 + self.out_max_val, self.top_k, *[1] * (rank - 3)),)
 
     def reference(self, blobs, x):

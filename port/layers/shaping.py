@@ -19,11 +19,14 @@ class Reshape(Layer):
     type = "Reshape"
     family = "reshaping"
     param = ("reshape_param",)
-    never_in_place = ("bvlc",)
 
     shape: Any = None
     axis: int = 0
     num_axes: int = -1
+
+    @classmethod
+    def refuses_in_place(cls, context):
+        return context.habits.views_refuse_in_place
 
     def top_shapes(self, x):
         start = self.axis if self.axis >= 0 else len(x) + self.axis + 1
@@ -74,11 +77,14 @@ class Flatten(Layer):
     type = "Flatten"
     family = "reshaping"
     param = ("flatten_param",)
-    never_in_place = ("bvlc",)
     rebinds_gradient = True
 
     axis: int = 1
     end_axis: int = -1
+
+    @classmethod
+    def refuses_in_place(cls, context):
+        return context.habits.views_refuse_in_place
 
     def top_shapes(self, x):
         start, end = canonical_axis(self.axis, len(x)), canonical_axis(self.end_axis, len(x), "end_axis")
@@ -152,7 +158,7 @@ class Concat(_Joining):
     concat_dim: int | None = None
 
     def top_shapes(self, *bottoms):
-        if self.at.dialect == "srn" and len(bottoms) < 2:
+        if len(bottoms) < 2 and not self.at.habits.joins_one:
             raise Misfit("1 bottom", "2 or more in the fork", "bottom")
         axis = self.along(len(bottoms[0]))
         rest = {(*b[:axis], *b[axis + 1 :]) for b in bottoms}
@@ -165,7 +171,7 @@ class Concat(_Joining):
 
     def forward(self, module, *bottoms):
         axis = self.along(bottoms[0].dim())
-        if self.at.faithful_bugs and self.at.dialect == "srn":
+        if self.at.faithful_bugs and self.at.habits.concat_gradient_sticks:
             return (_SkippingConcat.apply(axis, *bottoms),)
         return (torch.cat(bottoms, axis),)
 
@@ -197,7 +203,7 @@ class Slice(_Joining):
 
     def parts(self, x) -> tuple[int, tuple[int, ...]]:
         """Axis and extent of every top along it."""
-        if self.at.dialect == "srn" and self.at.tops < 2:
+        if self.at.tops < 2 and not self.at.habits.joins_one:
             raise Misfit("1 top", "2 or more in the fork", "top")
         axis, tops = self.along(len(x)), self.at.tops
         if not self.slice_point:
@@ -208,8 +214,8 @@ class Slice(_Joining):
             raise Misfit(f"{len(self.slice_point)} slice points for {tops} tops", str(tops - 1), "slice_point")
         edges = (0, *self.slice_point, x[axis])
         sizes = tuple(b - a for a, b in pairwise(edges))
-        # BVLC lets the last top be empty, with no more tops than entries; the fork's blobs do not stand it
-        least = 0 if self.at.dialect == "bvlc" and tops <= x[axis] else 1
+        # the last top may be empty, with no more tops than entries, where the Caffe's blobs stand it
+        least = 0 if self.at.habits.last_slice_may_be_empty and tops <= x[axis] else 1
         if any(s <= 0 for s in sizes[:-1]) or sizes[-1] < least:
             raise Misfit(f"slice points {self.slice_point} of an extent of {x[axis]}", "rising, inside", "slice_point")
         return axis, sizes
@@ -248,7 +254,7 @@ class Split(Layer):
 
     type = "Split"
     family = "joining"
-    never_in_place = ("bvlc", "srn")
+    never_in_place = True
     top_count = (1, None)
 
     def top_shapes(self, x):

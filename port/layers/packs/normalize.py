@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from prototxt_gen.schema.dialect import LAYER_TYPES
+
 from ..base import BlobSpec, Layer, Misfit, float32, register
 from ..memory import Reads
 
@@ -51,14 +53,14 @@ class ScaledNormalize(Layer):
 
     @classmethod
     def claims(cls, message, context):
-        """By its own fields; else by pack, by its one blob, or because BVLC has no other Normalize."""
+        """By its own fields; else by pack, by its one blob, or because the Caffe has no other Normalize."""
         if message.HasField("norm_param") or context.stored == 1:
             return True
         if message.HasField("normalize_param"):
             return False
         if context.packs & {"ssd", "synopsys"}:
             return True
-        return context.dialect == "bvlc" and context.stored is None and "face" not in context.packs
+        return cls.type not in LAYER_TYPES[context.dialect] and context.stored is None and "face" not in context.packs
 
     def top_shapes(self, x):
         if not 2 <= len(x) <= 4:

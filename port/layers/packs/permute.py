@@ -15,7 +15,7 @@ class Permute(Layer):
     pack = "ssd"
     family = "reshaping"
     param = ("permute_param",)
-    never_in_place = ("bvlc", "srn")
+    never_in_place = True
 
     order: tuple[int, ...] = ()
 

@@ -24,7 +24,7 @@ class Reorg(Layer):
     pack = "yolo"
     family = "reshaping"
     param = ("reorg_param",)
-    never_in_place = ("bvlc", "srn")
+    never_in_place = True
 
     stride: int | None = None
     reverse: bool = False

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from prototxt_gen.schema.dialect import LAYER_TYPES
+
 from ..base import Misfit, register, show
 from ..losses import Loss, over_items
 from ..memory import Reads
@@ -52,7 +54,7 @@ class WeightedSmoothL1Loss(Loss):
     def claims(cls, message, context):
         """All but what the SRN authors' Caffe can have meant: without sigma, with at most three bottoms."""
         own = message.HasField("smooth_l1_loss_param") or len(message.bottom) == 4
-        return own or context.dialect != "srn"
+        return own or cls.type not in LAYER_TYPES[context.dialect]
 
     def top_shapes(self, a, b, *weights):
         if a[1:] != b[1:] or any(w != b for w in weights):
