@@ -27,6 +27,7 @@ FORKS = (
     "jolibrain",
     "deeplab_v1",
     "c3d_v1",
+    "enet",
     "openpose",
 )
 

@@ -58,7 +58,7 @@ PACKS: dict[str, Pack] = {
     ),
     "segnet": _pack(
         "SegNet, Bayesian SegNet and ENet",
-        "synopsys",
+        "synopsys enet",
         "BN Upsample DenseImageData SpatialDropout",
         "dense_image_data_param spatial_dropout_param",
     ),
@@ -86,7 +86,7 @@ PACKS: dict[str, Pack] = {
         "label_specific_margin_param label_specific_rescale_param label_specific_affine_param normalize_param "
         "largemargin_inner_product_param focal_loss_param channel_scale_param",
     ),
-    "openpose": _pack("OpenPose", "openpose", "ImResize Nms CPMData", "imresize_param"),
+    "openpose": _pack("OpenPose", "openpose", "ImResize Nms CPMData", "imresize_param cpm_transform_param"),
     "flow": _pack(
         "FlowNet and FlowNet2",
         "flownet2 synopsys",
@@ -140,12 +140,15 @@ _OF_FORK = {
     "jolibrain": "lrcn",
     "deeplab_v1": "deeplab",
     "c3d_v1": "c3d",
+    "enet": "segnet",
     "openpose": "openpose",
 }
 # Fields and values of BVLC's own messages that say which pack is meant.
 _OF_FIELD = {
     ("PoolingParameter", "ceil_mode"): "deeplab",
     ("BNParameter", "bn_mode"): "segnet",
+    ("BNParameter.BNMode", "LEARN"): "segnet",
+    ("BNParameter.BNMode", "INFERENCE"): "segnet",
     ("BNParameter", "scale_filler"): "segnet",
     ("BNParameter", "shift_filler"): "segnet",
     ("ReLUParameter", "relu6"): "mobile",

@@ -1,8 +1,8 @@
-"""Data layers of forks for videos, volumes, maps: inputs, of shapes that are given or follow from fields."""
+"""Data layers of forks for videos, volumes, maps: inputs, of shapes that are given or follow from fields; MatWrite."""
 
 from __future__ import annotations
 
-from ..base import Misfit, register, set_fields
+from ..base import Layer, Misfit, register, set_fields
 from ..data import DataLayer, _Transforming, both_or_neither
 
 _OF_C3D = frozenset(
@@ -164,3 +164,41 @@ class CustomData(_Given):
     type = "CustomData"
     pack = "flow"
     what = "the database's first item"
+
+
+@register
+class MatRead(_Given):
+    """Arrays of MATLAB files (DeepLab's mat_read_layer)."""
+
+    type = "MatRead"
+    pack = "deeplab"
+    what = "the first file"
+
+
+@register
+class MatWrite(Layer):
+    """Writes its bottoms to MATLAB files in DeepLab's Caffe; here it computes nothing (mat_write_layer)."""
+
+    type = "MatWrite"
+    pack = "deeplab"
+    param = ("mat_write_param",)
+    kind = "host-only"
+    bottom_count = (1, None)
+    top_count = (0, 0)
+
+    prefix: str = ""
+    source: str = ""
+    strip: int = 0
+    period: int = 1
+
+    def top_shapes(self, *bottoms):
+        return ()
+
+    def reference(self, blobs, *bottoms):
+        return ()
+
+    def forward(self, module, *bottoms):
+        return ()
+
+    def onnx(self, graph, *bottoms):
+        return ()

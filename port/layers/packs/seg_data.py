@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..base import Shape, register
+from ..base import Misfit, Shape, register
 from ..data import _Transforming
 
 
@@ -28,18 +28,37 @@ class _Segmented(_Transforming):
         size = next((size for size in sizes if all(size)), None)
         if size is None or not self.batch_size:
             raise self.unknown("the first image's size" if self.batch_size else "batch_size, which is missing")
-        tops: list[Shape] = [(self.batch_size, 3 if self.is_color else 1, *size), (self.batch_size, 1, *size)]
-        return (*tops, (self.batch_size, 1, 1, 2))[: self.at.tops]
+        images: Shape = (self.batch_size, 3 if self.is_color else 1, *size)
+        return (images, (self.batch_size, 1, *self.labels(size)), (self.batch_size, 1, 1, 2))[: self.at.tops]
+
+    def labels(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the labels of images of a size."""
+        return size
 
 
 @register
 class DenseImageData(_Segmented):
-    """Image files and label images of a list (SegNet's and ENet's dense_image_data_layer)."""
+    """Image files and label images of a list (SegNet's and ENet's dense_image_data_layer).
+
+    ENet's makes the labels of whole images smaller.
+    """
 
     type = "DenseImageData"
     pack = "segnet"
     param = ("dense_image_data_param", "transform_param")
     top_count = (2, 2)
+
+    label_divide_factor: int = 1
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.label_divide_factor < 1:
+            raise Misfit(f"label_divide_factor {self.label_divide_factor}", "1 or more", "label_divide_factor")
+
+    def labels(self, size):
+        if all((self.crop_height, self.crop_width)):
+            return size
+        return (size[0] // self.label_divide_factor, size[1] // self.label_divide_factor)
 
 
 @register

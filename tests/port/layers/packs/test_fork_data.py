@@ -55,6 +55,7 @@ def test_what_only_the_data_know_has_to_be_given(tmp_path):
         ("ImageLabelmapData", "data label"),
         ("CPMData", "data label"),
         ("CustomData", "data label"),
+        ("MatRead", "data label"),
     ):
         text = layer("d", type, "", tops, "data_param { batch_size: 2 source: 'db' }")
         with pytest.raises(NetError, match="depends on"):
@@ -63,6 +64,30 @@ def test_what_only_the_data_know_has_to_be_given(tmp_path):
         assert shapes_of(tmp_path, text, input_shapes=given) == given
     with pytest.raises(NetError, match="new_length"):
         shapes_of(tmp_path, layer("d", "VideoData", "", "data", "video_data_param { batch_size: 2 is_color: true }"))
+
+
+def test_a_net_that_writes_files_computes_without_them(tmp_path):
+    fields = 'mat_write_param { prefix: "out/" source: "list" strip: 4 period: 2 }'
+    net = inputs(a=(1, 2)) + layer("p", "Power", "a", "b") + layer("w", "MatWrite", "a b", "", fields)
+    assert shapes_of(tmp_path, net) == {"a": (1, 2), "b": (1, 2)}
+
+
+def test_what_openpose_trains_with(tmp_path):
+    fields = (
+        "data_param { batch_size: 2 } cpm_transform_param { stride: 8 crop_size_x: 368 do_clahe: false num_parts: 56 }"
+    )
+    given = {"data": (2, 4, 16, 16), "label": (2, 114, 2, 2)}
+    assert shapes_of(tmp_path, layer("d", "CPMData", "", "data label", fields), input_shapes=given) == given
+
+
+def test_labels_of_enet_are_smaller(tmp_path):
+    fields = "dense_image_data_param {{ batch_size: 2 label_divide_factor: 8 new_height: 17 new_width: 32 {} }}"
+    net = layer("d", "DenseImageData", "", "data label", fields.format(""))
+    assert shapes_of(tmp_path, net) == {"data": (2, 3, 17, 32), "label": (2, 1, 2, 4)}
+    net = layer("d", "DenseImageData", "", "data label", fields.format("crop_height: 8 crop_width: 9"))
+    assert shapes_of(tmp_path, net) == {"data": (2, 3, 8, 9), "label": (2, 1, 8, 9)}
+    with pytest.raises(NetError, match="label_divide_factor 0"):
+        shapes_of(tmp_path, net.replace("factor: 8", "factor: 0"))
 
 
 def test_voxel_softmax():
