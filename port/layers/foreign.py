@@ -12,7 +12,7 @@ from prototxt_gen.schema.messages import is_repeated, native_names
 # What tunes speed, memory, or arithmetic in other number formats; float32 results stay as they are.
 _TUNING = """
     LayerParameter: forward_type backward_type forward_math backward_math cudnn_math_override debug engine
-      quantization_param multinode mn_grad_compress_param reshape_every_iter
+      quantization_param multinode mn_grad_compress_param reshape_every_iter strict_dim
     NetParameter: default_forward_type default_backward_type default_forward_math default_backward_math
       default_conv_algos_override default_cudnn_math_override global_grad_scale global_grad_scale_adaptive
       reduce_buckets eltwise_mem_sharing engine compile_net_state multinode mem_param bn_stats_batch_size
