@@ -16,7 +16,8 @@ from .graph import Graph
 
 def unknown_type(type: str, problems: Problems, place: dict[str, Any]) -> None:
     """Complain about a type without a class: which forks have it or what was meant, and the way out."""
-    forks, hint = forks_with(type), closest(type, REGISTRY)
+    # a fork's own type often has a known one in its name: only what is nearly the same was meant
+    forks, hint = forks_with(type), closest(type, REGISTRY, cutoff=0.8)
     known = f"not supported; forks that have it: {', '.join(forks)}"
     found = f"the layer type '{type}' is {known if forks else 'unknown'}"
     fix = hint if hint.startswith("did you mean") and not forks else WAY_OUT

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from prototxt_gen.schema.community import field_forks
+from prototxt_gen.schema.community import field_defaults, field_forks
 from prototxt_gen.schema.messages import is_repeated, native_names
 
 # What tunes speed, memory, or arithmetic in other number formats; float32 results stay as they are.
@@ -47,24 +47,30 @@ KEPT = _table(_TUNING) | _table(_BESIDE)
 
 @dataclass(frozen=True)
 class Foreign:
-    """A field that a net sets and only forks have; `kept`: it changes no result in float32."""
+    """A field that a net sets and only forks have; `kept`: it changes no result in float32.
+
+    `idle`: it is set to what it is where it is not set.
+    """
 
     message: str
     name: str
     forks: tuple[str, ...]
+    idle: bool = False
 
     @property
     def kept(self) -> bool:
-        return (self.message, self.name) in KEPT
+        return self.idle or (self.message, self.name) in KEPT
 
     @classmethod
-    def named(cls, message: str, name: str) -> Foreign:
+    def named(cls, message: str, name: str, idle: bool = False) -> Foreign:
         """The field of a message, with the forks that have it."""
-        return cls(message, name, field_forks().get((message, name), ()))
+        return cls(message, name, field_forks().get((message, name), ()), idle)
 
 
-def _of(message: Any, field: str) -> Foreign:
-    return Foreign.named(message.DESCRIPTOR.name, field)
+def _of(message: Any, name: str) -> Foreign:
+    field, owner = message.DESCRIPTOR.fields_by_name[name], message.DESCRIPTOR.name
+    plain = field.has_default_value and not is_repeated(field) and len(field_defaults().get((owner, name), ())) == 1
+    return Foreign.named(owner, name, plain and getattr(message, name) == field.default_value)
 
 
 def foreign_fields(message: Any, param: Iterable[str], names: Collection[str], dialect: str) -> dict[str, Foreign]:

@@ -121,13 +121,13 @@ class Problems:
             raise self.error(self.found)
 
 
-def closest(name: str, known: Iterable[str]) -> str:
-    """A hint for a misspelt name: "did you mean 'x'?", or the known names when none is close."""
+def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """A hint for a misspelt name: "did you mean 'x'?", or the known names when none is close (1: the same)."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
     if not near:  # Caffe tells capitals from small letters, who types often does not
         small = {each.lower(): each for each in known}
-        near = [small[each] for each in difflib.get_close_matches(name.lower(), small, n=1)]
+        near = [small[each] for each in difflib.get_close_matches(name.lower(), small, n=1, cutoff=cutoff)]
     if near:
         return f"did you mean '{near[0]}'?"
     return "known: " + ", ".join(known) if known else "none is known here"

@@ -73,6 +73,16 @@ def field_forks() -> dict[tuple[str, str], tuple[str, ...]]:
 
 
 @cache
+def field_defaults() -> dict[tuple[str, str], frozenset[str]]:
+    """(message, field) -> its defaults, which may differ between the forks that have it."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for row in community_rows():
+        if row["kind"] == "field":
+            found.setdefault((row["message"], row["name"]), set()).add(row["default"])
+    return {key: frozenset(defaults) for key, defaults in found.items()}
+
+
+@cache
 def value_forks() -> dict[tuple[str, str], tuple[str, ...]]:
     """(enum, value) -> the forks that have it."""
     found: dict[tuple[str, str], list[str]] = {}

@@ -69,6 +69,12 @@ def test_unknown_layer_types_are_all_listed(problems):
     assert found[2].fix == WAY_OUT and "--layers FILE.py" in WAY_OUT
 
 
+def test_a_forks_type_with_a_known_one_in_its_name_is_no_misspelt_one(problems):
+    for kind in ("GeneralTripletLoss", "ConvolutionRistretto"):
+        (problem,) = problems(IMAGE + layer("l", kind, "data", "b"))
+        assert problem.fix == WAY_OUT
+
+
 def test_what_hangs_on_an_unknown_layer_is_not_complained_about(problems):
     text = IMAGE + layer("a", "Nonsense", "data", "a") + layer("b", "ReLU", "a", "b") + conv("c", "b", "c", 4, 9)
     assert [p.layer for p in problems(text)] == ["a"]

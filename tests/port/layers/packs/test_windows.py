@@ -250,6 +250,15 @@ def correlated(x, weight, bias, stride, pad, dilation=(1, 1, 1), group=1) -> np.
     return top
 
 
+def test_a_field_of_forks_that_is_set_to_what_it_is_anyway_says_nothing():
+    x, blobs = values(1, 1, 4, 4), [np.ones((1, 1, 2, 2)), np.zeros(1)]
+    fields = {"kernel_size": 2, "num_output": 1}
+    plain = Run("Convolution", [x], blobs, fields={"convolution_param": fields})
+    more = {"input_scale": 1.0, "output_zero_point": 0, "saturate": Word("None"), "relu": False}
+    run = Run("Convolution", [x], blobs, fields={"convolution_param": {**fields, **more}})
+    assert np.array_equal(run.torch()[0], plain.torch()[0])
+
+
 UNEVEN = [
     ({"kernel_size": 3, "stride": 2, "pad_t": 1, "pad_b": 2, "pad_l": 0, "pad_r": 1}, (8, 9)),
     ({"kernel_size": 3, "pad_t": 2, "pad_l": 4, "dilation": 2}, (5, 7)),
