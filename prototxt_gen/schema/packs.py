@@ -118,7 +118,8 @@ PACKS: dict[str, Pack] = {
     "synopsys": _pack(
         "Synopsys Caffe, with the operators of other frameworks",
         "synopsys",
-        "LogSoftmax Softplus Reverse SeLU SeLUDropout SeLu SeLuDropout Pooling3D Swish",
+        "LogSoftmax Softplus Reverse SeLU SeLUDropout SeLu SeLuDropout Pooling3D Swish SpaceToBatchND BatchToSpaceND "
+        "ResizeBilinear ResizeNearestNeighbor",
         "reverse_param selu_param selu_dropout_param log_softmax_param",
     ),
     "hed": _pack("holistically nested edge detection", "hed", "ImageLabelmapData"),
