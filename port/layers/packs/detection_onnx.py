@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..base import Misfit
 from .boxes import CORNER, CORNER_SIZE, prior_count
+from .detection_loop import left_over
 
 
 def _int(graph: Any, *values: int) -> str:
@@ -42,18 +42,18 @@ def upright(graph: Any, boxes: str) -> str:
 def write_detections(layer: Any, graph: Any, bottoms: tuple[str, ...]) -> str:
     """The nodes of a DetectionOutput; the name of its top."""
     allowed, top, eta = layer.nms
-    if eta != 1:
-        found = f"eta {eta:g}: an overlap that shrinks with every box that is kept"
-        raise Misfit(found, "eta 1: ONNX's NonMaxSuppression has one overlap for all", "nms_param")
     count, labels = prior_count(graph.shape(bottoms[2])), layer.labels
     if not labels or not count or top == 0 or layer.keep_top_k == 0:
         return _four_axes(graph, _nothing(graph, bottoms[0], None))
     boxes, scores = _boxes(layer, graph, bottoms, count), _scores(layer, graph, bottoms, count)
-    if top is not None and top < count:
-        scores = _only_best(graph, scores, top)
-    shown = boxes if layer.code_type not in (CORNER, CORNER_SIZE) else upright(graph, boxes)
-    limits = (graph.constant([min(allowed, 1.0)]), graph.constant([layer.threshold]))
-    picked = graph.op("NonMaxSuppression", shown, scores, _int(graph, count), *limits)
+    if eta < 1:
+        picked = left_over(graph, boxes, scores, (1 if not layer.share_location else len(labels), count), layer.nms)
+    else:
+        if top is not None and top < count:
+            scores = only_best(graph, scores, top)
+        shown = boxes if layer.code_type not in (CORNER, CORNER_SIZE) else upright(graph, boxes)
+        limits = (graph.constant([min(allowed, 1.0)]), graph.constant([layer.threshold]))
+        picked = graph.op("NonMaxSuppression", shown, scores, _int(graph, count), *limits)
     row, middle, place = graph.op("Split", picked, _int(graph, 1, 1, 1), axis=1, outputs=3)
     found = graph.op("GatherND", boxes, graph.op("Concat", row, place, axis=1))
     score = graph.op("Unsqueeze", graph.op("GatherND", scores, picked), _int(graph, 1))
@@ -97,7 +97,7 @@ def _scores(layer: Any, graph: Any, bottoms: tuple[str, ...], count: int) -> str
     return scores if layer.share_location else graph.reshape(scores, (-1, 1, count))
 
 
-def _only_best(graph: Any, scores: str, top: int) -> str:
+def only_best(graph: Any, scores: str, top: int) -> str:
     """The best scores of each label at their places, -inf at all others; of equal ones the first."""
     best, places = graph.op("TopK", scores, _int(graph, top), axis=-1, outputs=2)
     none = graph.op("Expand", graph.constant(-np.inf), graph.op("Shape", scores))

@@ -1,159 +1,36 @@
-"""MultiBoxLoss as ONNX operators; the best pairs of prior boxes and ground truth are found one by one, in a Loop."""
+"""MultiBoxLoss as ONNX operators: the losses of what is matched, and of the hardest of the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..base import FLT_MIN, Misfit
-from .boxes import CENTER_SIZE, CORNER_SIZE, prior_count
-from .detection_onnx import decode
-from .multibox_mining import LEAST
+from ..base import FLT_MAX, FLT_MIN
+from .boxes import CENTER_SIZE, CORNER_SIZE
+from .detection_onnx import decode, only_best
+from .loops import FLOAT, INT
+from .multibox_mining import SMALL
+from .multibox_pairs import Matching
 
-FLOAT, INT, BOOL = 1, 7, 9  # ONNX's numbers of types
 
+class _Losses(Matching):
+    """The losses of each prior box, N x K."""
 
-class _Writer:
-    """What the parts of one loss share: N items, K prior boxes, G rows of ground truth, C labels."""
-
-    def __init__(self, layer: Any, graph: Any, bottoms: tuple[str, ...]):
-        self.layer, self.graph, self.op = layer, graph, graph.op
-        loc, conf, prior, label, *arm = bottoms
-        self.boxes, self.labels = prior_count(graph.shape(prior)), layer.classes
-        self.rows = graph.shape(label)[2]
-        places = 1 if layer.share_location else layer.classes
-        self.items = graph.extents(loc, 0)
-        self.preds = graph.reshape(loc, (-1, self.boxes, places, 4))
-        self.logits = graph.reshape(conf, (-1, self.boxes, layer.classes))
-        both = graph.reshape(graph.slice(prior, [0], [1], [0]), (2, self.boxes, 4))
-        self.anchors, self.spread = graph.slice(both, [0], [1], [0]), graph.slice(both, [1], [2], [0])
-        self.used = None if layer.encode_variance_in_target else self.spread
-        self.sure = None
-        if arm:
-            sure = graph.slice(graph.reshape(arm[0], (-1, self.boxes, 2)), [1], [2], [2])
-            sure = self.op("Squeeze", sure, self.whole(2))
-            self.sure = self.op("Not", self.op("Less", sure, self.number(layer.objectness_score)))
-        self.held = self.anchors
-        if len(arm) == 2:
-            moved = graph.reshape(arm[1], (-1, self.boxes, 4))
-            self.held = decode(graph, layer.code_type, self.anchors, self.used, moved)
-        self.truth = graph.reshape(graph.slice(label, [0], [1], [0]), (self.rows, 8))
-
-    # -- small things -------------------------------------------------------------------------------------
-    def number(self, value: float) -> str:
-        return self.graph.constant(float(value))
-
-    def whole(self, *values: int) -> str:
-        return self.graph.constant(values, np.int64)
-
-    def cast(self, x: str, to: int) -> str:
-        return self.op("Cast", x, to=to)
-
-    def every(self, *parts: str) -> str:
-        """And of several."""
-        result = parts[0]
-        for part in parts[1:]:
-            result = self.op("And", result, part)
-        return result
-
-    def column(self, index: int) -> str:
-        """A column of the ground truth, G."""
-        return self.op("Squeeze", self.graph.slice(self.truth, [index], [index + 1], [1]), self.whole(1))
-
-    def total(self, x: str) -> str:
-        return self.graph.reduce("ReduceSum", x)
-
-    def along(self, kind: str, x: str, axis: int = -1, keep: bool = False) -> str:
-        return self.graph.reduce(kind, x, (axis,), keep=keep)
-
-    # -- matches ------------------------------------------------------------------------------------------
-    def match(self) -> None:
-        """`index`: N x K rows of ground truth, -1 or -2; `most`: the largest overlap; `own`: N x G, an item's rows."""
-        layer, graph = self.layer, self.graph
-        self.kind = self.cast(self.column(1), INT)
-        if layer.classes == 2:
-            self.kind = self.op("Min", self.kind, self.whole(1))
-        item, difficult = self.cast(self.column(0), INT), self.op("Equal", self.column(7), self.number(0))
-        counter = self.op("Range", self.zero(), self.op("Squeeze", self.items, self.whole(0)), self.one())
-        own = self.op("Equal", self.op("Unsqueeze", counter, self.whole(1)), item)
-        self.own = own if layer.use_difficult_gt else self.op("And", own, difficult)
-        boxes = self.held
-        if not layer.use_prior_for_matching:
-            preds = self.op("Squeeze", self.preds, self.whole(2))
-            boxes = decode(graph, layer.code_type, self.anchors, self.used, preds)
-        self.matching = boxes
-        shared = self._overlaps(boxes)
-        counts = self.op(
-            "And", self.op("Unsqueeze", self.own, self.whole(1)), self.op("Greater", shared, self.number(LEAST))
-        )
-        free = graph.op("Expand", self.whole(-1), self.op("Concat", self.items, self.whole(self.boxes), axis=0))
-        if layer.ignore_cross_boundary_bbox:
-            across = self.op("Or", self.op("Less", boxes, self.number(0)), self.op("Greater", boxes, self.number(1)))
-            across = self.op("Greater", self.along("ReduceMax", self.cast(across, FLOAT)), self.number(0))
-            counts = self.op("And", counts, self.op("Not", self.op("Unsqueeze", across, self.whole(2))))
-            free = self.op("Where", across, self.whole(-2), free)
-        shared = self.op("Where", counts, shared, self.number(0))
-        index = self._pairs(shared, free)
-        self.most = self.along("ReduceMax", shared)
-        if layer.match_type == "PER_PREDICTION":
-            good = self.op("GreaterOrEqual", self.most, self.number(layer.overlap_threshold))
-            good = self.every(
-                good, self.op("Greater", self.most, self.number(0)), self.op("Equal", index, self.whole(-1))
-            )
-            index = self.op("Where", good, self.op("ArgMax", shared, axis=2, keepdims=0), index)
-        self.index = index
-
-    def zero(self) -> str:
-        return self.graph.constant(0, np.int64)
-
-    def one(self) -> str:
-        return self.graph.constant(1, np.int64)
-
-    def _overlaps(self, boxes: str) -> str:
-        """Intersection over union with all ground truth, N (or 1) x K x G."""
-        truth = self.graph.slice(self.truth, [3], [7], [1])
-        low, high, sizes = [], [], []
-        for name, axis in ((boxes, 2), (truth, 0)):
-            low.append(self.op("Unsqueeze", self.graph.slice(name, [0], [2], [-1]), self.whole(axis)))
-            high.append(self.op("Unsqueeze", self.graph.slice(name, [2], [4], [-1]), self.whole(axis)))
-            sides = self.op("Relu", self.op("Sub", high[-1], low[-1]))
-            sizes.append(self._product(sides))
-        sides = self.op("Sub", self.op("Min", *high), self.op("Max", *low))
-        common = self._product(self.op("Relu", sides))
-        union = self.op("Sub", self.op("Add", *sizes), common)
-        some = self.op("Greater", common, self.number(0))
-        return self.op("Where", some, self.op("Div", common, union), self.number(0))
-
-    def _product(self, sides: str) -> str:
-        """Width times height, the last axis gone."""
-        wide, high = (self.graph.slice(sides, [i], [i + 1], [-1]) for i in (0, 1))
-        return self.op("Squeeze", self.op("Mul", wide, high), self.whole(-1))
-
-    def _pairs(self, shared: str, free: str) -> str:
-        """The rows of ground truth that the best pairs give, in as many rounds as there are rows."""
-        left = self.graph.reshape(shared, (-1, self.boxes * self.rows))
-        body = _round(lambda part: self.graph.fresh(f"{self.graph.current.name}/pairs_{part}"), self.boxes, self.rows)
-        count, always = self.graph.constant(self.rows, np.int64), self.graph.constant(True, np.bool_)
-        return self.op("Loop", count, always, left, free, outputs=2, body=body)[1]
-
-    # -- losses -------------------------------------------------------------------------------------------
     def given(self) -> None:
-        """`has`: N x K, whether a prior box has ground truth; `label`: its label; `back`: the background's."""
+        """`has`: N x K, whether a prior box has ground truth; and `label`: its label."""
         self.some = self.op("Max", self.index, self.whole(0))
         self.has = self.op("Greater", self.index, self.whole(-1))
         self.label = self.op("Gather", self.kind, self.some, axis=0)
-        self.back = self.whole(self.layer.background_label_id)
         if not self.layer.share_location:
             self.has = self.op("And", self.has, self.op("Not", self.op("Equal", self.label, self.back)))
 
-    def of_boxes(self) -> str:
+    def of_boxes(self, key: int | None) -> str:
         """The loss of each prior box's prediction, 0 of those without ground truth; N x K."""
         layer, graph = self.layer, self.graph
         boxes = self.op("Gather", graph.slice(self.truth, [3], [7], [1]), self.some, axis=0)
-        if layer.share_location:
-            preds = self.op("Squeeze", self.preds, self.whole(2))
+        if layer.share_location or key is not None:
+            preds = self.predicted(key or 0)
         else:
             place = self.op("Where", self.has, self.label, self.whole(0))
             place = graph.op("Unsqueeze", place, self.whole(2, 3))
@@ -227,6 +104,9 @@ class _Writer:
             count = self.along("ReduceSum", self.cast(self.has, FLOAT), keep=True)
             limit = self.cast(self.op("Mul", count, self.number(layer.neg_pos_ratio)), INT)
         ranked = self.op("Where", able, loss, self.number(-np.inf))
+        if layer.suppression is not None:
+            able = self.op("And", able, self._apart(ranked))
+            ranked = self.op("Where", able, loss, self.number(-np.inf))
         _, order = self.op("TopK", ranked, self.whole(self.boxes), axis=1, outputs=2)
         shape = self.op("Shape", order)
         numbers = self.op("Expand", self.whole(*range(self.boxes)), shape)
@@ -235,10 +115,27 @@ class _Writer:
         self.has = self.op("And", self.has, chosen) if hard else self.has
         self.others = self.op("And", free, chosen)
 
+    def _apart(self, ranked: str) -> str:
+        """Which prior boxes are left when those that overlap a harder one, and small ones, are taken away; N x K."""
+        layer, graph = self.layer, self.graph
+        (allowed, top), boxes = layer.suppression, self.anchors
+        if not layer.use_prior_for_nms:
+            boxes = decode(graph, layer.code_type, self.anchors, self.used, self.predicted(0))
+        boxes = self.op("Expand", boxes, self.op("Concat", self.items, self.whole(self.boxes, 4), axis=0))
+        scores = self.op("Unsqueeze", ranked, self.whole(1))
+        if -1 < top < self.boxes:
+            scores = only_best(graph, scores, top)
+        small = self.op("Less", self.area(boxes), self.number(SMALL))
+        scores = self.op("Where", self.op("Unsqueeze", small, self.whole(1)), self.number(-np.inf), scores)
+        limits = (graph.constant([min(allowed, 1.0)]), graph.constant([-FLT_MAX]))
+        picked = self.op("NonMaxSuppression", boxes, scores, self.whole(self.boxes), *limits)
+        flat = self.op("Expand", self.number(0), self.op("Shape", scores))
+        one = self.op("Expand", self.number(1), graph.extents(picked, 0))
+        flat = self.op("Squeeze", self.op("ScatterND", flat, picked, one), self.whole(1))
+        return self.op("Greater", flat, self.number(0.5))
+
     def all_ones(self, label: str) -> str:
-        """Where the forks write ones when nothing is mined, N x K x C."""
-        if self.layer.conf_loss_type == "SOFTMAX":
-            return self.ones(self.op("Where", self.has, label, self.back))
+        """Where the forks write the ones of LOGISTIC targets when nothing is mined, N x K x C."""
         spare = self.boxes * self.labels  # the forks go on by a prior box, not by its labels, from item to item
         size = self.op("Mul", self.items, self.whole(spare))
         start = self.op("Range", self.zero(), self.op("Squeeze", self.items, self.whole(0)), self.one())
@@ -253,74 +150,30 @@ class _Writer:
         return self.op("Greater", self.graph.reshape(flat, (-1, self.boxes, self.labels)), self.number(0.5))
 
 
-def _round(named: Callable[[str], str], boxes: int, rows: int) -> Any:
-    """One round of the search for pairs: the largest overlap that is left gives a prior box its ground truth."""
-    from onnx import helper, numpy_helper
-
-    names: dict[str, str] = {}
-    nodes: list[Any] = []
-
-    def at(part: str) -> str:
-        return names.setdefault(part, named(part))
-
-    def add(result: str, kind: str, *inputs: str, **attributes: Any) -> None:
-        nodes.append(helper.make_node(kind, [at(part) for part in inputs], [at(result)], **attributes))
-
-    def info(part: str, kind: int, shape: Any = None) -> Any:
-        return helper.make_tensor_value_info(at(part), kind, shape)
-
-    places = np.arange(boxes * rows)
-    fixed = {
-        "width": np.array([rows]),
-        "none": np.zeros(1, np.float32),
-        "at_box": places // rows,
-        "at_row": places % rows,
-    }
-    for part, array in fixed.items():
-        add(part, "Constant", value=numpy_helper.from_array(array))
-    add("best", "ArgMax", "left", axis=1, keepdims=1)
-    add("most", "GatherElements", "left", "best", axis=1)
-    add("ok", "Greater", "most", "none")
-    add("box", "Div", "best", "width")
-    add("row", "Mod", "best", "width")
-    add("was", "GatherElements", "index", "box", axis=1)
-    add("new", "Where", "ok", "row", "was")
-    add("next_index", "ScatterElements", "index", "box", "new", axis=1)
-    add("same_box", "Equal", "at_box", "box")
-    add("same_row", "Equal", "at_row", "row")
-    add("same", "Or", "same_box", "same_row")
-    add("taken", "And", "same", "ok")
-    add("next_left", "Where", "taken", "none", "left")
-    add("on", "Identity", "go")
-    given = [info("step", INT, []), info("go", BOOL, []), info("left", FLOAT), info("index", INT)]
-    return helper.make_graph(
-        nodes, "pairs", given, [info("on", BOOL, []), info("next_left", FLOAT), info("next_index", INT)]
-    )
-
-
 def write_loss(layer: Any, graph: Any, bottoms: tuple[str, ...]) -> str:
     """The nodes of a MultiBoxLoss; the name of its top."""
-    if layer.mines and layer.suppression is not None:
-        raise Misfit("hard examples that are compared to each other", "no nms_param, in ONNX", "nms_param")
-    if layer.ignore_difficult_gt:
-        raise Misfit("ground truth that waits for a prior box", "false, in ONNX", "ignore_difficult_gt")
-    if not layer.share_location and not layer.use_prior_for_matching:
-        raise Misfit("boxes of each label matched by themselves", "true, in ONNX", "use_prior_for_matching")
-    parts = _Writer(layer, graph, bottoms)
-    parts.match()
-    parts.given()
-    of_boxes = parts.of_boxes()
+    parts = _Losses(layer, graph, bottoms)
+    parts.sort_out()
+    total, count, target, ones = parts.number(0), parts.number(0), parts.back, None
+    agnostic = parts.whole(layer.background_label_id + 1) if layer.map_object_to_agnostic else None
+    # labels whose boxes are matched by themselves come one after the other, the last one's ground truth counts
+    for key in [None] if layer.share_location or layer.use_prior_for_matching else layer.keys:
+        parts.match(key)
+        parts.given()
+        of_boxes = parts.of_boxes(key)
+        if layer.mines:
+            parts.mine(of_boxes)
+        total = parts.op("Add", total, parts.total(parts.op("Where", parts.has, of_boxes, parts.number(0))))
+        count = parts.op("Add", count, parts.total(parts.cast(parts.has, FLOAT)))
+        label = agnostic or parts.label
+        target = parts.op("Where", parts.has, label, target)
+        if not layer.mines and layer.conf_loss_type == "LOGISTIC":
+            here = parts.all_ones(label)
+            ones = here if ones is None else parts.op("Or", ones, here)
+    loss = parts.of_scores(ones or parts.ones(target), layer.background_label_id)
     if layer.mines:
-        parts.mine(of_boxes)
-    label = parts.whole(layer.background_label_id + 1) if layer.map_object_to_agnostic else parts.label
-    if layer.mines:
-        loss = parts.of_scores(parts.ones(parts.op("Where", parts.has, label, parts.back)), layer.background_label_id)
         loss = parts.op("Where", parts.op("Or", parts.has, parts.others), loss, parts.number(0))
-    else:
-        loss = parts.of_scores(parts.all_ones(label), layer.background_label_id)
-    count = parts.total(parts.cast(parts.has, FLOAT))
-    of_boxes = parts.op("Where", parts.has, of_boxes, parts.number(0))
-    total = parts.op("Mul", parts.total(of_boxes), parts.number(layer.loc_weight * layer.counted[0]))
+    total = parts.op("Mul", total, parts.number(layer.loc_weight * layer.counted[0]))
     total = parts.op("Add", total, parts.op("Mul", parts.total(loss), parts.number(layer.counted[1])))
     items = parts.cast(parts.op("Squeeze", parts.items, parts.whole(0)), FLOAT)
     full = parts.op("Mul", items, parts.number(parts.boxes))

@@ -14,7 +14,7 @@ import port
 from port.graph.reference import run_reference
 from port.onnx.export import build_onnx
 from port.onnx.session import run_onnx, session
-from prototxt_gen.base.errors import ExportError, NetError
+from prototxt_gen.base.errors import NetError
 from prototxt_gen.schema.text import parse_prototxt
 
 TINY = float(np.finfo(F).tiny)
@@ -277,35 +277,30 @@ def loss_net(case, arrays, more: str = ""):
     return port.load_net(parse_prototxt(net, dialect="bvlc+ssd"), phase="TRAIN")
 
 
-def compared(case, arrays, onnx: bool = True) -> None:
+def compared(case, arrays) -> None:
     net, wanted = loss_net(case, arrays), multibox(arrays, case)
     assert float(run_reference(net.caffe, {}, arrays)["y"]) == pytest.approx(wanted, rel=1e-11)
     assert float(port.run_blobs(net, arrays)["y"]) == pytest.approx(wanted, rel=5e-6)
-    if onnx:
-        found = run_onnx(session(build_onnx(net)), arrays)["y"]
-        assert found.shape == () and float(found) == pytest.approx(wanted, rel=5e-6)
-    else:
-        with pytest.raises(ExportError, match="in ONNX"):
-            build_onnx(net)
+    found = run_onnx(session(build_onnx(net)), arrays)["y"]
+    assert found.shape == () and float(found) == pytest.approx(wanted, rel=5e-6)
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_losses_by_loops(seed):
-    case, arrays = drawn(seed)
-    compared(case, arrays, case["share_location"] or case["use_prior_for_matching"])
+    compared(*drawn(seed))
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_hard_examples_that_are_compared_to_each_other(seed):
     mining = ("MAX_NEGATIVE", "HARD_EXAMPLE")[seed % 2]
     case, arrays = drawn(seed, nms=(0.3, (2, 50)[seed % 4 // 2]), mining_type=mining, share_location=True)
-    compared(case, arrays, onnx=False)
+    compared(case, arrays)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_ground_truth_that_is_difficult_waits(seed):
     case, arrays = drawn(seed, ignore_difficult_gt=True, use_difficult_gt=True)
-    compared(case, arrays, onnx=False)
+    compared(case, arrays)
 
 
 @pytest.mark.parametrize("seed", range(12))
