@@ -98,7 +98,19 @@ def detect(tree: Tree, message: str = "NetParameter") -> tuple[str, str]:
     conflicting evidence the larger part decides; without any, or in a tie, the dialect is `bvlc`. What the
     fork shares with a pack (ROIPooling, BN, ...) speaks for it only where nothing speaks for anybody else.
     """
+    return _detected(tree, _evidence(tree, message))
+
+
+def origin(
+    tree: Tree, message: str, dialect: str | None, declared: Iterable[str] = ()
+) -> tuple[str, str, dict[str, str]]:
+    """The dialect of a tree, looked for unless given, the reason, and the packs as `detect_packs` tells them."""
     evidence = _evidence(tree, message)
+    dialect, reason = (dialect, "as given") if dialect else _detected(tree, evidence)
+    return dialect, reason, _packs(tree, evidence, dialect, declared)
+
+
+def _detected(tree: Tree, evidence: _Evidence) -> tuple[str, str]:
     found = {dialect: evidence.of(dialect) for dialect in DIALECTS}
     if not any(found.values()):
         return DEFAULT, NO_EVIDENCE
@@ -111,7 +123,10 @@ def detect(tree: Tree, message: str = "NetParameter") -> tuple[str, str]:
 
 def detect_packs(tree: Tree, message: str, dialect: str, declared: Iterable[str] = ()) -> dict[str, str]:
     """The packs that a net uses beside its dialect, each with the reason in words and a line of the file."""
-    evidence = _evidence(tree, message)
+    return _packs(tree, _evidence(tree, message), dialect, declared)
+
+
+def _packs(tree: Tree, evidence: _Evidence, dialect: str, declared: Iterable[str]) -> dict[str, str]:
     packs = dict.fromkeys(declared, "as given")
     for name, signs in evidence.packs.items():
         packs.setdefault(name, f"{_describe(tree, signs)} exists only in its forks")
@@ -172,10 +187,11 @@ def _collect(tree: Tree, message: str, evidence: _Evidence) -> None:
             continue
         specs = dict(zip(DIALECTS, pairs.get(field.name, (None, None)), strict=True))
         only = [dialect for dialect in DIALECTS if specs[dialect]]
-        pack = pack_of_field(message, field.name)
-        sign = (field.at, f"the field '{field.name}' of {message}")
-        evidence.add(only, (message, field.name) in field_forks(), [pack] if pack else [], sign)
-        if len(only) == 2:
+        if len(only) < 2:
+            pack = pack_of_field(message, field.name)
+            sign = (field.at, f"the field '{field.name}' of {message}")
+            evidence.add(only, (message, field.name) in field_forks(), [pack] if pack else [], sign)
+        else:
             counts[field.name] = counts.get(field.name, 0) + len(field.values)
             repeated = [dialect for dialect, own in specs.items() if own and own.repeated]
             if len(repeated) == 1 and (field.listed or counts[field.name] == 2):

@@ -31,7 +31,7 @@ def _pack(title: str, forks: str, types: str = "", fields: str = "") -> Pack:
 PACKS: dict[str, Pack] = {
     "ssd": _pack(
         "Single Shot MultiBox Detector",
-        "nvidia intel mobilenet_yolo synopsys",
+        "nvidia intel mobilenet_yolo synopsys textboxes",
         "Permute PriorBox Normalize DetectionOutput MultiBoxLoss AnnotatedData DetectionEvaluate SmoothL1Loss",
         "permute_param prior_box_param norm_param detection_output_param multibox_loss_param annotated_data_param "
         "detection_evaluate_param",
@@ -142,6 +142,7 @@ _OF_FORK = {
     "deeplab_v1": "deeplab",
     "c3d_v1": "c3d",
     "enet": "segnet",
+    "textboxes": "ssd",
     "openpose": "openpose",
 }
 # Fields and values of BVLC's own messages that say which pack is meant.
@@ -166,11 +167,13 @@ _OF_FIELD = {
 }
 
 
+@cache
 def packs_of_type(type: str) -> list[str]:
     """The packs that have a layer type."""
     return [name for name, pack in PACKS.items() if type in pack.types]
 
 
+@cache
 def pack_of_field(message: str, field: str) -> str:
     """The pack that a field speaks for; "" where several could be meant, or none."""
     if (message, field) in _OF_FIELD:
@@ -197,6 +200,7 @@ def _holders() -> dict[str, set[str]]:
     return found
 
 
+@cache
 def pack_of_value(enum: str, value: str) -> str:
     """The pack that an enum value speaks for; "" where several could be meant."""
     if (enum, value) in _OF_FIELD:

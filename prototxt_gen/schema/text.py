@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..base.door import WAY_OUT
-from ..base.errors import ParseError, Problem, Problems, closest
+from ..base.errors import NEARLY, ParseError, Problem, Problems, closest
 from ..base.files import read_bytes
-from .dialect import DEFAULT, detect, detect_packs, layer_types, other
+from .dialect import DEFAULT, layer_types, origin, other
 from .judge import KINDS, judge, judge_text, listed, neither
 from .messages import DIALECTS, message_class, message_names, schema_cache
 from .packs import split
@@ -76,11 +76,7 @@ def parse_prototxt(text: str, message: str = "NetParameter", dialect: str | None
 
 def _origin(tree: Tree, message: str, declared: str | None) -> tuple[str, str, dict[str, str]]:
     """The dialect of a tree, the reason in words, and the packs; what is declared is not looked for."""
-    dialect, given = split(declared)
-    reason = "as given"
-    if dialect is None:
-        dialect, reason = detect(tree, message)
-    packs = detect_packs(tree, message, dialect, given)
+    dialect, reason, packs = origin(tree, message, *split(declared))
     if packs:
         reason += "; with " + ", ".join(f"{name}: {why}" for name, why in packs.items())
     return dialect, reason, packs
@@ -223,7 +219,9 @@ class _Builder:
 def _is_foreign(type: str, field: str) -> bool:
     """Whether a field holds the settings of a type that nobody here knows: no field of another type was meant."""
     known = frozenset().union(*map(layer_types, DIALECTS))
-    return field.endswith("_param") and bool(type) and type not in known and closest(type, known).startswith("known")
+    if not field.endswith("_param") or not type or type in known:
+        return False
+    return closest(type, known, cutoff=NEARLY).startswith("known")
 
 
 @schema_cache
