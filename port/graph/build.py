@@ -209,7 +209,8 @@ class _Builder:
         count = len(message.bottom)
         bugs, packs = self.graph.faithful_bugs, frozenset(self.graph.packs)
         stored = self.stored().get(message.name) if self.stored and message.type in VARIANTS else None
-        context = Context(message.name, phase, self.graph.dialect, count, tops, bugs, in_place, packs, stored)
+        here = (message.name, phase, self.graph.dialect, count, tops, bugs, in_place, packs, stored)
+        context = Context(*here, tuple(message.top))
         keep_settings(self.graph, message, self.problems, place)
         try:
             return make_layer(message, context).in_net(bottoms, self.graph.nodes)

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from prototxt_gen.base.door import WAY_OUT
-from prototxt_gen.base.errors import Problems, closest
+from prototxt_gen.base.errors import NEARLY, Problems, closest
 from prototxt_gen.schema.packs import forks_with
 
 from ..layers import REGISTRY
@@ -17,7 +17,7 @@ from .graph import Graph
 def unknown_type(type: str, problems: Problems, place: dict[str, Any]) -> None:
     """Complain about a type without a class: which forks have it or what was meant, and the way out."""
     # a fork's own type often has a known one in its name: only what is nearly the same was meant
-    forks, hint = forks_with(type), closest(type, REGISTRY, cutoff=0.8)
+    forks, hint = forks_with(type), closest(type, REGISTRY, cutoff=NEARLY)
     known = f"not supported; forks that have it: {', '.join(forks)}"
     found = f"the layer type '{type}' is {known if forks else 'unknown'}"
     fix = hint if hint.startswith("did you mean") and not forks else WAY_OUT

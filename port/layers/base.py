@@ -81,6 +81,7 @@ class Context:
     in_place: bool = False
     packs: frozenset[str] = frozenset()
     stored: int | None = None  # how many blobs the weights file has for it; None: no file was asked
+    made: tuple[str, ...] = ()  # the names of its tops
 
     @property
     def habits(self) -> Habits:

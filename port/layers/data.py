@@ -21,10 +21,12 @@ class DataLayer(Layer):
 
     def unknown(self, why: str):
         """The complaint about a shape that only the data knows."""
+        blob, *more = self.at.made or ("blob",)
+        shapes = f"{{'{blob}': (N, C, H, W){', ...' if more else ''}}}"
         return Misfit(
             f"the shape of its tops depends on {why}",
             field="top",
-            fix=f"give it: load_net(..., input_shapes={{'{self.at.name}': (N, C, H, W)}}), by blob name",
+            fix=f"give it: load_net(..., input_shapes={shapes}), by blob name",
         )
 
     def reference(self, blobs):

@@ -121,6 +121,9 @@ class Problems:
             raise self.error(self.found)
 
 
+NEARLY = 0.8  # of `closest`, where much else than a slip of the pen may be meant
+
+
 def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """A hint for a misspelt name: "did you mean 'x'?", or the known names when none is close (1: the same)."""
     known = sorted(known)

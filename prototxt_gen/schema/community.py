@@ -28,6 +28,7 @@ FORKS = (
     "deeplab_v1",
     "c3d_v1",
     "enet",
+    "textboxes",
     "openpose",
 )
 

@@ -206,6 +206,7 @@ class _Parser:
         sign = "-" if self.take("-") else ""
         if self.kind not in ("number", "word"):
             fixes = {"+": "leave the '+' out", **dict.fromkeys("“”„‘’", "write plain quotes")}
+            fixes["$"] = "in a template write the value in its place"
             self.fail(f"a value for '{field.name}'", fixes.get(self.text, ""))
         scalar = Scalar(self.kind, sign + self.text, at)
         end = self.at + len(self.text)

@@ -25,7 +25,8 @@ class PriorBox(Layer):
     """1 x 2 x 4K: boxes by rows, columns and kinds, and their variances (the forks' prior_box_layer).
 
     As in the forks min_size and max_size lose their fractions. A box is xmin, ymin, xmax, ymax over the image's
-    extents; `yx_order`, `tf`, `keras`, `faceboxes`, `box_width` and `box_height` are of one fork.
+    extents; `yx_order`, `tf`, `keras`, `faceboxes`, `box_width` and `box_height` are of one fork. TextBoxes++ has each
+    box twice with `denser_prior_boxes`, the second time at the lower end of the cell.
     """
 
     type = "PriorBox"
@@ -53,6 +54,7 @@ class PriorBox(Layer):
     tf: bool = False
     yx_order: bool = False
     keras: bool = False
+    denser_prior_boxes: bool = False
 
     def _require(self) -> None:
         """Raise Misfit for what the forks refuse before they look at any blob."""
@@ -118,6 +120,15 @@ class PriorBox(Layer):
                 raise Misfit(f"{len(boxes)} boxes for each cell", f"{made}, as the forks count them", "min_size")
         return np.array(boxes)
 
+    def boxes(self, step: tuple[float, float]) -> np.ndarray:
+        """`cell`, where boxes are dense each with a copy behind it whose centre is at the lower end of the cell."""
+        cell = self.cell()
+        if not self.denser_prior_boxes:
+            return cell
+        lower = cell.copy()
+        lower[:, [1, 3]] += (1 - float(np.float32(self.offset))) * step[0]
+        return np.stack([cell, lower], 1).reshape(-1, cell.shape[1])
+
     def _of_size(self, low: int, high: int | None) -> list[list[float]]:
         """The boxes of one min_size and its max_size."""
         inset = INSET if self.tf and not self.keras and low == 60 else 0.0
@@ -131,8 +142,8 @@ class PriorBox(Layer):
         return [*first, *rest, *middle] if self.tf else [*first, *middle, *rest]
 
     def top_shapes(self, x, image):
-        (high, wide), _, _ = self.grid(x, image)
-        return ((1, 2, high * wide * len(self.cell()) * 4),)
+        (high, wide), _, step = self.grid(x, image)
+        return ((1, 2, high * wide * len(self.boxes(step)) * 4),)
 
     @property
     def spread(self) -> np.ndarray:
@@ -141,7 +152,7 @@ class PriorBox(Layer):
 
     def reference(self, blobs, x, image):
         (high, wide), size, step = self.grid(x.shape, image.shape)
-        cell, offset = self.cell(), np.float32(self.offset)
+        cell, offset = self.boxes(step), np.float32(self.offset)
         tops = np.empty((high, wide, len(cell), 4))
         for row in range(high):
             y = float((np.float32(row) + offset) * np.float32(step[0]))
@@ -154,7 +165,7 @@ class PriorBox(Layer):
 
     def forward(self, module, x, image):
         cells, size, step = self.grid(tuple(x.shape), tuple(image.shape))
-        cell = torch.from_numpy(self.cell())
+        cell = torch.from_numpy(self.boxes(step))
         # Caffe's centres are float32, the boxes around them are rounded once
         places = [(torch.arange(n, dtype=torch.float32) + self.offset) * s for n, s in zip(cells, step, strict=True)]
         centres = torch.stack(torch.meshgrid(*places, indexing="ij"), -1).flip(-1).repeat(1, 1, 2).double()
