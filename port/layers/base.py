@@ -21,7 +21,7 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from prototxt_gen.schema.dialect import LAYER_TYPES, add_layer_type
 from prototxt_gen.schema.habits import Habits, habits
 
 from .memory import MemoryTraits
+from .writing import OnnxWriter
 
 if TYPE_CHECKING:
     import torch
@@ -87,24 +88,6 @@ class Context:
     def habits(self) -> Habits:
         """What its Caffe does differently from others."""
         return habits(self.dialect)
-
-
-class OnnxWriter(Protocol):
-    """What a layer's `onnx` rule may write with; port/onnx/builder.py is the one that writes."""
-
-    opset: int
-
-    def op(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-        """Add a node; returns the name of its output, or a tuple of names."""
-
-    def constant(self, value: Any, dtype: Any = np.float32, name: str = "constant") -> str:
-        """A constant tensor."""
-
-    def blob(self, index: int, shape: Shape | None = None) -> str:
-        """The layer's blob as a constant, reshaped where a shape is given."""
-
-    def shape(self, value: str) -> Shape:
-        """Shape of a bottom at the net's own batch size."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
