@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 
 from prototxt_gen.schema import is_repeated
+from prototxt_gen.schema.messages import dialect_of, native_names
 
 # Fields of one dialect without influence on any value: speed, engines, memory, and what no layer reads.
 _IDLE = {
@@ -39,15 +40,17 @@ def transfer(source: Any, target: Any, refuse: Refuse, skip: Container[str] = ()
         own = target.DESCRIPTOR.fields_by_name.get(field.name)
         if field.name in done or path + field.name in skip:
             continue
-        if own is not None:
-            _copy(field, value, own, target, refuse, skip, path)
+        if own is not None and not _lost(source, target, kind, field.name):
+            _copy(field, value, own, source, target, refuse, skip, path)
         elif not _is_default(field, value):
             refuse(path + field.name, "the other dialect has no such field, and its value matters", "")
     if kind == "ImageDataParameter" and not target.HasField("batch_size") and source.batch_size:
         target.batch_size = source.batch_size  # bvlc's default; the fork has none
 
 
-def _copy(field: Any, value: Any, own: Any, target: Any, refuse: Refuse, skip: Container[str], path: str) -> None:
+def _copy(
+    field: Any, value: Any, own: Any, source: Any, target: Any, refuse: Refuse, skip: Container[str], path: str
+) -> None:
     name = field.name
     if field.type == FieldDescriptor.TYPE_MESSAGE:
         items = value if is_repeated(field) else [value]
@@ -58,7 +61,8 @@ def _copy(field: Any, value: Any, own: Any, target: Any, refuse: Refuse, skip: C
             transfer(item, child, refuse, skip, f"{path}{name}.")
     elif field.type == FieldDescriptor.TYPE_ENUM:
         word = field.enum_type.values_by_number[value].name
-        if word in own.enum_type.values_by_name:
+        enum = own.enum_type.full_name.partition(".")[2]
+        if word in own.enum_type.values_by_name and not _lost(source, target, enum, word):
             setattr(target, name, own.enum_type.values_by_name[word].number)
         else:
             refuse(path + name, f"the other dialect does not know {word}", "")
@@ -66,6 +70,12 @@ def _copy(field: Any, value: Any, own: Any, target: Any, refuse: Refuse, skip: C
         getattr(target, name).extend(value if is_repeated(field) else [value])
     else:
         setattr(target, name, value)
+
+
+def _lost(source: Any, target: Any, owner: str, name: str) -> bool:
+    """Whether a field or enum value of the source's own Caffe is none of the target's own, though a fork may have it."""
+    own, other = (native_names(dialect_of(message)) for message in (source, target))
+    return (owner, name) in own and (owner, name) not in other
 
 
 def _is_default(field: Any, value: Any) -> bool:

@@ -151,6 +151,11 @@ def add_rows(rows: Iterable[dict[str, str]], owned: Iterable[str] = ()) -> None:
     forget()
 
 
+def dialect_of(message: Message) -> str:
+    """The dialect (or fork) in whose schema a message was made."""
+    return message.DESCRIPTOR.file.name.removeprefix("caffe_").removesuffix(".proto")
+
+
 @schema_cache
 def native_names(dialect: str) -> frozenset[tuple[str, str]]:
     """(message, field) and (enum, value) that a dialect's own Caffe has, or a user has added: not only some fork."""

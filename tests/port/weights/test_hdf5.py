@@ -141,7 +141,7 @@ def replace(name, value):
         (replace("bn/0", np.zeros((1, 1, 1, 4))), ["mean is 1x1x1x4"]),  # no legacy alignment here
         (lambda data: data.__delitem__("bn/2"), ["layer 'bn': 2 blobs (4, 4); expected 3 for BatchNorm (4, 4, 1)"]),
         (lambda data: data.__delitem__("a/1"), ["layer 'a': 1 blobs"]),  # an owner's blob is no sharer's
-        (lambda data: data.create_dataset("bn/3", data=0.0), ["layer 'bn': 4 blobs"]),
+        (lambda data: [data.create_dataset(f"bn/{i}", data=0.0) for i in (3, 4, 5)], ["layer 'bn': 6 blobs"]),
         (lambda data: data.create_dataset("relu/0", data=0.0), ["layer 'relu': 1 blobs (()); expected 0"]),
         (lambda data: data.__delitem__("bn"), ["layer 'bn': the file has no such layer"]),
         (
