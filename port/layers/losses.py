@@ -28,7 +28,8 @@ class Loss(Layer):
     def top_shapes(self, *bottoms):
         for bottom in bottoms[:2]:
             at_least(1, bottom)
-        at_most_4(*(bottoms[:2] if self.at.habits.legacy_losses else ()), *(bottoms[i] for i in self.four_axes))
+        legacy = () if "c3d" in self.at.packs else self.four_axes  # whose blobs have a length besides
+        at_most_4(*(bottoms[:2] if self.at.habits.legacy_losses else ()), *(bottoms[i] for i in legacy))
         if bottoms[0][0] != bottoms[1][0]:
             raise Misfit(f"{show(bottoms[0])} and {show(bottoms[1])}", "equal extents of axis 0", "bottom")
         return ((),) * self.at.tops

@@ -293,7 +293,10 @@ class Silence(Layer):
 
 @register
 class Parameter(Layer):
-    """A learned blob as a top; starts at zero; semantics 1.16 (parameter_layer)."""
+    """A learned blob as a top; starts at zero; semantics 1.16 (parameter_layer).
+
+    In a fork of face nets a `blob_filler` says what it starts as.
+    """
 
     type = "Parameter"
     family = "input"
@@ -301,12 +304,13 @@ class Parameter(Layer):
     bottom_count = (0, 0)
 
     shape: Any = None
+    blob_filler: Any = 0.0
 
     def top_shapes(self):
         return (() if self.shape is None else as_shape(self.shape),)  # without a shape: a scalar
 
     def blobs(self):
-        return [BlobSpec("weight", *self.top_shapes())]
+        return [BlobSpec("weight", *self.top_shapes(), self.blob_filler)]
 
     def reference(self, blobs):
         return (blobs[0].copy(),)

@@ -19,7 +19,8 @@ from ..layers.base import Misfit, show
 
 Shape = tuple[int, ...]
 
-BY_ITEM = ("positive_unitball", "xavier", "msra")  # what they draw depends on the extents of the first axes
+OF_FORKS = ("gaussian_unitball", "identity")  # of forks for face nets
+BY_ITEM = ("positive_unitball", "xavier", "msra", *OF_FORKS)  # what they draw depends on the extents of the first axes
 KINDS = ("constant", "bilinear", "uniform", "gaussian", *BY_ITEM)
 
 
@@ -61,6 +62,8 @@ def check_filler(filler: Any, shape: Shape, dialect: str) -> None:
         _check_uniform(filler)
     if kind == "bilinear" and (len(shape) != 4 or shape[2] != shape[3]):
         raise Misfit(f"a bilinear filler for {show(shape)}", "a square kernel with 4 axes", "filler")
+    if kind == "identity" and (len(shape) < 2 or shape[0] != shape[1]):
+        raise Misfit(f"an identity filler for {show(shape)}", "two equal extents in front", "filler")
     # asked for is the extent of axis 0, or `num` and `channels`, which 5 axes do not have
     legacy = habits(dialect).legacy_fillers
     if kind in BY_ITEM and not shape and not legacy:
@@ -113,6 +116,17 @@ def _unitball(filler, shape, random):
     return values / np.sum(values, tuple(range(1, len(shape))), keepdims=True) if shape else np.ones(())
 
 
+def _gaussian_unitball(filler, shape, random):
+    values = random.standard_normal(shape)
+    return values / np.sqrt(np.sum(values * values, tuple(range(1, len(shape))), keepdims=True) + 1e-12)
+
+
+def _identity(filler, shape, random):
+    values = np.zeros(prod(shape))
+    values[np.arange(shape[0]) * (shape[1] + 1)] = 1  # by place, whatever stands behind the first two axes
+    return values.reshape(shape)
+
+
 def _xavier(filler, shape, random):
     bound = sqrt(3 / fan(filler, shape))
     return random.uniform(-bound, bound, shape)
@@ -126,6 +140,8 @@ _MAKERS = {
     "uniform": _uniform,
     "gaussian": _gaussian,
     "positive_unitball": _unitball,
+    "gaussian_unitball": _gaussian_unitball,
+    "identity": _identity,
     "xavier": _xavier,
     "msra": _msra,
 }

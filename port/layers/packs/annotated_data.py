@@ -15,13 +15,15 @@ class AnnotatedData(_Transforming):
     """Images N x 3 x H x W, and ground truth 1 x 1 x G x 8 of a database (the forks' annotated_data_layer).
 
     H and W are those of the crop, else of `resize_param`. G is another number in every batch; the net is laid out
-    for 1, the least that the forks make room for. Nothing reads the database here.
+    for 1, the least that the forks make room for. A third top has maps of classes, whose shape is given (of
+    MobileNet-YOLO). Nothing reads the database here.
     """
 
     type = "AnnotatedData"
     pack = "ssd"
     family = "input"
     param = ("data_param", "transform_param", "annotated_data_param")
+    top_count = (1, 3)
 
     backend: str = "LEVELDB"
     force_encoded_color: bool = False
@@ -47,6 +49,8 @@ class AnnotatedData(_Transforming):
         if self.anno_type not in (None, "BBOX"):
             raise Misfit(f"anno_type {self.anno_type}", "BBOX, or the shapes of all tops", "anno_type")
         size = self.size()
+        if self.at.tops == 3:
+            raise self.unknown("the maps of the first image")
         if not all(size) or not self.batch_size:
             raise self.unknown("the first image's size" if self.batch_size else "batch_size, which is missing")
         return ((self.batch_size, 1 if self.force_gray else 3, *size), (1, 1, 1, 8))[: self.at.tops]

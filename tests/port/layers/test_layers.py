@@ -404,6 +404,16 @@ def test_the_unit_ball_is_positive_and_sums_to_1():
     assert values.min() > 0 and values.std() > 0.01
 
 
+def test_fillers_of_face_nets():
+    values = drawn((40, 5, 3, 2), type="gaussian_unitball")
+    np.testing.assert_allclose((values**2).reshape(40, -1).sum(1), 1, rtol=1e-6)
+    assert values.min() < -0.3 and values.max() > 0.3
+    np.testing.assert_array_equal(drawn((4, 4), type="identity"), np.eye(4))
+    np.testing.assert_array_equal(drawn((3, 3, 1, 1), type="identity")[..., 0, 0], np.eye(3))
+    with pytest.raises(Misfit, match="an identity filler for 3x4"):
+        drawn((3, 4), type="identity")
+
+
 PROFILES = [
     (2, [1, 0], [0.5, 0.5]),
     (3, [0.25, 0.75, 0.75], [0.5, 1, 0.5]),

@@ -80,6 +80,23 @@ def test_what_openpose_trains_with(tmp_path):
     assert shapes_of(tmp_path, layer("d", "CPMData", "", "data label", fields), input_shapes=given) == given
 
 
+def test_maps_beside_boxes_have_to_be_given(tmp_path):
+    fields = "data_param { batch_size: 2 } transform_param { resize_param { height: 8 width: 8 } }"
+    net = layer("d", "AnnotatedData", "", "data label maps", fields)
+    with pytest.raises(NetError, match="the maps of the first image"):
+        shapes_of(tmp_path, net)
+    given = {"data": (2, 3, 8, 8), "label": (1, 1, 3, 8), "maps": (2, 1, 4, 4)}
+    assert shapes_of(tmp_path, net, input_shapes=given) == given
+
+
+def test_a_loss_over_time(tmp_path):
+    """C3D's blobs have a length; without its pack a loss refuses a fifth axis."""
+    net = inputs(a=(1, 2, 3, 4, 5), b=(1, 2, 3, 4, 5)) + layer("l", "EuclideanLoss", "a b", "l")
+    assert shapes_of(tmp_path, net, packs=["c3d"])["l"] == ()
+    with pytest.raises(NetError, match="at most 4"):
+        shapes_of(tmp_path, net)
+
+
 def test_labels_of_enet_are_smaller(tmp_path):
     fields = "dense_image_data_param {{ batch_size: 2 label_divide_factor: 8 new_height: 17 new_width: 32 {} }}"
     net = layer("d", "DenseImageData", "", "data label", fields.format(""))
