@@ -194,11 +194,13 @@ def _scan_blob(source: Source, scan: Scan, start: int, stop: int) -> tuple[Blob,
         elif len(foreign) < 8:
             foreign.add(number)
     # BVLC prefers the doubles when there are any.
+    first = _DATA if _DATA in values else _VIDEO_DATA
     data, diff = (
         values[double] if double in values and values[double].count else values[single]
-        for double, single in zip((_DOUBLE_DATA, _DOUBLE_DIFF), sorted(values)[:2], strict=True)
+        for double, single in ((_DOUBLE_DATA, first), (_DOUBLE_DIFF, first + 1))
     )
-    data, diff = _raw_values(scan, raw, _RAW_TYPE, data), _raw_values(scan, raw, _RAW_DIFF_TYPE, diff)
+    if raw:
+        data, diff = _raw_values(scan, raw, _RAW_TYPE, data), _raw_values(scan, raw, _RAW_DIFF_TYPE, diff)
     shape = tuple(legacy.values()) if is_legacy else tuple(dims)
     if not shape and data.count == 0:
         shape = (0,)

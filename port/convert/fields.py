@@ -73,7 +73,7 @@ def _copy(
 
 
 def _lost(source: Any, target: Any, owner: str, name: str) -> bool:
-    """Whether a field or enum value of the source's own Caffe is none of the target's own, though a fork may have it."""
+    """Whether a field or enum value of the source's own Caffe is none of the target's own, whatever forks have."""
     own, other = (native_names(dialect_of(message)) for message in (source, target))
     return (owner, name) in own and (owner, name) not in other
 
