@@ -310,7 +310,7 @@ class Parameter(Layer):
         return (() if self.shape is None else as_shape(self.shape),)  # without a shape: a scalar
 
     def blobs(self):
-        return [BlobSpec("weight", *self.top_shapes(), self.blob_filler)]
+        return [BlobSpec("weight", self.top_shapes()[0], self.blob_filler)]
 
     def reference(self, blobs):
         return (blobs[0].copy(),)

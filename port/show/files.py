@@ -15,6 +15,7 @@ from prototxt_gen.schema.upgrade import SOLVER_TYPES
 
 from ..caffemodel.sniff import printable
 from ..layers import REGISTRY, show
+from ..layers.foreign import Foreign, settings
 from ..solver.nets import net_path
 from ..solver.rates import NEEDED, check_policy, rate
 from ..solver.states import read_solver_state
@@ -121,15 +122,23 @@ def describe_solver(path: Path, dialect: str | None = None, width: int | None = 
     for name in _SHOWN.split():
         rows += _field_rows(solver, name)
     shown = {*_SHOWN.split(), *_NET_FILES}
+    foreign = {entry.name: entry for entry in settings(solver, parsed.dialect)}
     for field, _ in solver.ListFields():
         if field.name not in shown:
-            rows.append((field.name, _value(solver, field), ""))
+            entry = foreign.get(field.name)
+            rows.append((field.name, _value(solver, field), _of_a_fork(entry) if entry else ""))
     lines = [f"solver, dialect {parsed.dialect} ({parsed.reason})", *(f"  {note}" for note in notes)]
     lines += fitted(rows, (), width)
-    lines += _rates(solver, parsed.dialect)
+    if all(entry.kept for entry in foreign.values()):
+        lines += _rates(solver, parsed.dialect)
     if problems:
         lines += [f"problems: {len(problems)}", *(f"  {problem}" for problem in problems)]
     return "\n".join(lines)
+
+
+def _of_a_fork(entry: Foreign) -> str:
+    """What a solver's field that only forks have means here."""
+    return "no effect here" if entry.kept else f"of {', '.join(entry.forks)}; not supported, changes the training"
 
 
 def _items(message: Any, name: str) -> list[Any]:

@@ -9,7 +9,6 @@ from typing import Any
 
 from prototxt_gen.base.errors import CaffeError, Problem, Problems, UsageError
 from prototxt_gen.schema.dialect import NO_EVIDENCE, detect_packs
-from prototxt_gen.schema.messages import native_names
 from prototxt_gen.schema.packs import joined, split
 from prototxt_gen.schema.printer import to_text
 from prototxt_gen.schema.syntax import parse_tree
@@ -17,7 +16,7 @@ from prototxt_gen.schema.text import Parsed, read_prototxt
 from prototxt_gen.schema.upgrade import upgrade_solver
 
 from ..graph.state import phase_name
-from ..layers.foreign import Foreign
+from ..layers.foreign import settings
 from ..module import CaffeNet
 from ..net import load_net
 
@@ -103,10 +102,8 @@ def read_solver(path: str | Path, dialect: str | None = None) -> SolverFile:
 
 def _refuse_foreign(param: Any, parsed: Parsed) -> None:
     """Raise UsageError for fields of forks that would change the training, all at once."""
-    native = native_names(parsed.dialect)
-    foreign = [f.name for f, _ in param.ListFields() if ("SolverParameter", f.name) not in native]
     with Problems(UsageError, parsed.file) as problems:
-        for entry in (Foreign.named("SolverParameter", name) for name in foreign):
+        for entry in settings(param, parsed.dialect):
             if not entry.kept:
                 found = f"the field is {', '.join(entry.forks)}'s, changes the training, and is not supported"
                 problems.add(found, fix="remove it if the result may differ", field=entry.name)

@@ -266,6 +266,17 @@ def test_solver(inspect, tmp_path):
     assert not any(line.startswith(("power", "momentum2", "rms_decay")) for line in lines)
 
 
+def test_a_solver_with_fields_of_forks(inspect, tmp_path):
+    (tmp_path / "s").write_text('net: "n" base_lr: 1 lr_policy: "fixed" max_iter: 9 eval_type: "detection"')
+    lines = inspect(tmp_path / "s")
+    assert row(lines, "eval_type") == ["eval_type", '"detection"', "no", "effect", "here"]
+    assert any(line.startswith("learning rate: 1 ") for line in lines)
+    (tmp_path / "s").write_text('net: "n" base_lr: 1 lr_policy: "fixed" max_iter: 9 warmup_iter: 5')
+    lines = inspect(tmp_path / "s")
+    assert " ".join(row(lines, "warmup_iter")) == "warmup_iter 5 of intel; not supported, changes the training"
+    assert not any(line.startswith("learning rate") for line in lines)
+
+
 def test_solver_with_problems(inspect, tmp_path):
     (tmp_path / "s").write_text('net: "n" base_lr: 1 lr_policy: "stepearly" solver_type: SGD type: "SGD" speed: 3')
     lines = inspect(tmp_path / "s", "--dialect", "bvlc")
