@@ -293,10 +293,7 @@ class Silence(Layer):
 
 @register
 class Parameter(Layer):
-    """A learned blob as a top; starts at zero; semantics 1.16 (parameter_layer).
-
-    In a fork of face nets a `blob_filler` says what it starts as.
-    """
+    """A learned blob as a top; starts at zero, or as a fork's `blob_filler` says; semantics 1.16 (parameter_layer)."""
 
     type = "Parameter"
     family = "input"
