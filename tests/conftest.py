@@ -10,6 +10,7 @@ import pytest
 # Before torch is imported anywhere: the nets of the tests are tiny, and on a loaded machine threads that
 # wait for one another make them a hundred times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("COLUMNS", None)  # which pytest-xdist sets: tables keep to a width only where a test gives one
 
 GOLDEN = Path(__file__).parent / "golden"
 

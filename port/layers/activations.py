@@ -38,6 +38,10 @@ class ReLU(ElementWise):
     maximum: float = 0.0
     minimum: float = 0.0
 
+    def opencv_agrees(self):
+        """It knows no bounds."""
+        return self.bounds == (None, None)
+
     @property
     def bounds(self) -> tuple[float | None, float | None]:
         """The least and the largest value of the top; the least wins where it is the larger one."""

@@ -110,6 +110,9 @@ class Layer(MemoryTraits):
     supplied: ClassVar[bool] = False  # of data layers: the program fills its tops
     selects: ClassVar[bool] = False  # how many items its tops have depends on the values of its bottoms
     selected_axis: ClassVar[int] = 0  # the axis of its tops along which those items stand
+    known_to_opencv: ClassVar[bool] = (
+        False  # of a pack's type: OpenCV 4 reads it from Caffe files and computes it alike
+    )
     detects: ClassVar[bool] = False  # makes detections of raw predictions; an export may leave it out
     carries_state: ClassVar[bool] = False  # what one forward leaves, the next one uses
     across_ranks: ClassVar[bool] = False  # exchanges batches between processes
@@ -193,6 +196,11 @@ class Layer(MemoryTraits):
 
     def complete(self, message: Any) -> None:
         """Add to a LayerParameter what the type's own code in Caffe adds to it before a net is saved."""
+
+    def opencv_agrees(self) -> bool:
+        """Whether OpenCV 4's reader of Caffe files computes the layer, as it is set, alike."""
+        own = dialects(type(self))
+        return self.known_to_opencv or not (self.pack or own) or any(habits(each).read_by_opencv for each in own)
 
     def modules(self) -> dict[str, Any]:
         """torch modules of the user's that belong to the layer, by attribute name."""

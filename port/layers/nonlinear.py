@@ -184,6 +184,10 @@ class Swish(ElementWise):
 
     beta: float = 1.0
 
+    def opencv_agrees(self):
+        """It knows no beta."""
+        return self.beta == 1
+
     def reference(self, blobs, x):
         return (x * (0.5 * np.tanh(0.5 * self.beta * x) + 0.5),)
 

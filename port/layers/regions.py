@@ -35,6 +35,7 @@ class ROIPooling(Layer):
     """The maximum of each bin of each region [batch, x1, y1, x2, y2]; semantics 1.19 (roi_pooling_layer)."""
 
     type = "ROIPooling"
+    known_to_opencv = True
     family = "pooling"
     param = ("roi_pooling_param",)
     bottom_count = (2, 2)

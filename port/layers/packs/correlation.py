@@ -130,6 +130,7 @@ class Correlation(_Correlating):
     """Patches of the first bottom against the second's, displaced along both axes (flownet2's correlation_layer)."""
 
     type = "Correlation"
+    known_to_opencv = True
 
     def reach(self):
         return (self.max_displacement or 0,) * 2

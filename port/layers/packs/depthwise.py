@@ -12,6 +12,7 @@ class ConvolutionDepthwise(Convolution):
 
     type = "ConvolutionDepthwise"
     pack = "mobile"
+    known_to_opencv = True
 
     def groups(self, channels):
         return channels
@@ -22,3 +23,4 @@ class DepthwiseConvolution(ConvolutionDepthwise):
     """The same in other forks; their depthwise_conv_layer."""
 
     type = "DepthwiseConvolution"
+    known_to_opencv = False

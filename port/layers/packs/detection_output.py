@@ -32,6 +32,7 @@ class DetectionOutput(Layer):
     """
 
     type = "DetectionOutput"
+    known_to_opencv = True
     pack = "ssd"
     family = "joining"
     selects = True

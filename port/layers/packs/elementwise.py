@@ -16,6 +16,7 @@ class HardSigmoid(ElementWise):
     """alpha * x + beta held between 0 and 1; the forks' hard_sigmoid_layer."""
 
     type = "HardSigmoid"
+    known_to_opencv = True
     pack = "mobile"
     family = "activation"
     hangs = True
@@ -39,6 +40,7 @@ class HardSwish(ElementWise):
     """x * min(max(x + 3, 0), 6) / 6; the forks' hard_swish_layer."""
 
     type = "HardSwish"
+    known_to_opencv = True
     pack = "mobile"
     family = "activation"
     hangs = True
@@ -64,6 +66,7 @@ class Softplus(ElementWise):
     """log(1 + exp(x)); the forks' softplus_layer, which is infinite from 88.7 on where this goes on as x."""
 
     type = "Softplus"
+    known_to_opencv = True
     pack = "synopsys"
     family = "activation"
     hangs = True
@@ -83,6 +86,7 @@ class Mish(ElementWise):
     """x * tanh(log(1 + exp(x))); the forks' mish_layer."""
 
     type = "Mish"
+    known_to_opencv = True
     pack = "yolo"
     family = "activation"
     hangs = True

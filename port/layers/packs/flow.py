@@ -31,6 +31,7 @@ class Accum(Layer):
 
     type = "Accum"
     pack = "flow"
+    known_to_opencv = True
     family = "joining"
     param = ("accum_param",)
     bottom_count = (1, None)
@@ -105,6 +106,7 @@ class FlowWarp(Layer):
     """
 
     type = "FlowWarp"
+    known_to_opencv = True
     pack = "flow"
     family = "other"
     param = ("flow_warp_param",)

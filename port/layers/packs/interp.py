@@ -20,6 +20,7 @@ class Interp(Layer):
     """
 
     type = "Interp"
+    known_to_opencv = True
     pack = "deeplab"
     family = "reshaping"
     param = ("interp_param",)
@@ -33,6 +34,10 @@ class Interp(Layer):
     full_zoom_factor: int | None = None
     pad_beg: int = 0
     pad_end: int = 0
+
+    def opencv_agrees(self):
+        """Both factors at once and crops it takes otherwise."""
+        return not (self.pad_beg or self.pad_end or self.full_zoom_factor or (self.zoom_factor and self.shrink_factor))
 
     def factor(self, name: str) -> int:
         value = getattr(self, name)

@@ -40,6 +40,7 @@ class ScaledNormalize(Layer):
     """
 
     type = "Normalize"
+    known_to_opencv = True
     pack = "ssd"
     family = "normalisation"
     param = ("norm_param",)

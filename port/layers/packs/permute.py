@@ -12,6 +12,7 @@ class Permute(Layer):
     """The axes named by `order` first, the rest behind them in ascending order (the forks' permute_layer)."""
 
     type = "Permute"
+    known_to_opencv = True
     pack = "ssd"
     family = "reshaping"
     param = ("permute_param",)

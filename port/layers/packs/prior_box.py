@@ -30,6 +30,7 @@ class PriorBox(Layer):
     """
 
     type = "PriorBox"
+    known_to_opencv = True
     pack = "ssd"
     param = ("prior_box_param",)
     bottom_count = (2, 2)
@@ -55,6 +56,11 @@ class PriorBox(Layer):
     yx_order: bool = False
     keras: bool = False
     denser_prior_boxes: bool = False
+
+    def opencv_agrees(self):
+        """Several sizes and the image's own it takes otherwise; what one fork has it ignores."""
+        own = (self.img_size, self.img_h, self.img_w, self.faceboxes, self.tf, self.yx_order, self.keras)
+        return len(self.min_size) == 1 and not any((*own, self.box_width, self.denser_prior_boxes))
 
     def _require(self) -> None:
         """Raise Misfit for what the forks refuse before they look at any blob."""

@@ -15,6 +15,7 @@ class ShuffleChannel(Layer):
     """
 
     type = "ShuffleChannel"
+    known_to_opencv = True
     pack = "mobile"
     family = "reshaping"
     param = ("shuffle_channel_param",)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from port.graph.graph import Node
+from port.layers import Layer
 from prototxt_gen.schema.dialect import ADDED_TYPES
 
 from .base import Arrays, Job, Runtime
@@ -27,16 +29,38 @@ def run(job: Job) -> Arrays:
     # OpenCV names a layer's only result after the layer
     wanted = [n for n in graph.nodes if n.name in known and len(n.tops) == 1 and n.layer.kind != "data"]
     results = theirs.forward([node.name for node in wanted])
-    return {node.tops[0].name: np.array(result) for node, result in zip(wanted, results, strict=True)}
+    return {
+        node.tops[0].name: _as_caffe_orders(result, node) if node.layer.detects else np.array(result)
+        for node, result in zip(wanted, results, strict=True)
+    }
+
+
+def _as_caffe_orders(detections: np.ndarray, node: Node) -> np.ndarray:
+    """OpenCV's rows as Caffe writes them: by item, label and falling score, without its padding, -1 where none is."""
+    rows = detections.reshape(-1, 7)
+    rows = rows[rows[:, 2] > 0]
+    rows = rows[np.lexsort((-rows[:, 2], rows[:, 1], rows[:, 0]))]
+    if not len(rows):
+        items = (node.bottoms[0].shape or (1,))[0]
+        rows = np.concatenate([np.arange(items, dtype=np.float32)[:, None], np.full((items, 6), -1, np.float32)], 1)
+    return rows[None, None]
+
+
+def _of_a_user(layer: Layer) -> bool:
+    return layer.type in ADDED_TYPES and not layer.pack
 
 
 def refuses(job: Job) -> str:
     """Why it cannot read a net."""
     if not job.net.caffe.habits.read_by_opencv:
         return "its Caffe importer does not know the fork's layers"
-    foreign = sorted({node.layer.type for node in job.net.caffe.nodes} & ADDED_TYPES.keys())
+    nodes = job.net.caffe.nodes
+    foreign = sorted({node.layer.type for node in nodes if not node.layer.opencv_agrees() or _of_a_user(node.layer)})
     if foreign:
-        return f"its Caffe importer does not know the layers {', '.join(foreign)}"
+        return f"its Caffe importer does not know the layers {', '.join(foreign)}, or not as the forks compute them"
+    detections = {top for node in nodes if node.layer.detects for top in node.tops}
+    if any(detections.intersection(node.bottoms) for node in nodes):
+        return "a layer reads the detections, which it orders in its own way"
     if not isinstance(job.caffemodel, Path):
         return "it reads one caffemodel file, and none was given"
     return ""

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import port
-from port.show.layer_table import BY_OPENCV
+from port.layers import REGISTRY
+from port.layers.base import VARIANTS
 from verify.parity.golden import read_recording
 
 FOLDER = Path(__file__).parents[3] / "golden" / "community" / "synopsys"
@@ -85,7 +86,8 @@ def test_where_opencv_computes_something_else(name):
 
 def test_the_table_names_the_types_that_are_tried_here():
     tried = {kind for name in CASES + DETECTIONS for kind in re.findall(r'type: "(\w+)"', _text(name))}
-    assert tried >= BY_OPENCV
+    classes = [*REGISTRY.values(), *(cls for each in VARIANTS.values() for cls in each)]
+    assert tried >= {cls.type for cls in classes if cls.known_to_opencv}
 
 
 def _text(name: str) -> str:
