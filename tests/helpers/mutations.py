@@ -36,9 +36,11 @@ _NUMBER = re.compile(r"(?<![\w.\"])-?\d+\.?\d*(?![\w.\"])")
 
 @cache
 def seeds() -> list[tuple[str, str]]:
-    """(dialect, text) of every recorded net."""
+    """(dialect, text) of every recorded net; of other forks the pack is declared."""
     files = [*GOLDEN.glob("layers/*/*.prototxt"), *GOLDEN.glob("edges/*/*.prototxt")]
-    return [(file.parent.name, file.read_text()) for file in sorted(files)]
+    forks = sorted(GOLDEN.glob("community/*/*.prototxt"))
+    own = [(file.parent.name, file.read_text()) for file in sorted(files)]
+    return own + [(f"+{file.parent.name}", file.read_text()) for file in forks]
 
 
 @cache
