@@ -19,7 +19,7 @@ _TUNING = """
     ConvolutionParameter: conv_algorithm conv_algos_override cudnn_math_override cudnn_convolution_algo_seeker
       bn_out_relu_fused
     BatchNormParameter: engine
-    DropoutParameter: engine
+    DropoutParameter: engine random_seed
     InnerProductParameter: engine
     EltwiseParameter: engine
     ConcatParameter: engine
