@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,7 @@ class PriorBox(Layer):
         """The boxes of one min_size and its max_size."""
         inset = INSET if self.tf and not self.keras and low == 60 else 0.0
         first = _dense(low) if self.faceboxes else [_sides(low, low, inset)]
-        side = None if high is None else float(np.float32(np.sqrt(low * high)))
+        side = None if high is None else float(np.float32(sqrt(low * high)))
         middle = [] if side is None else [_sides(side, side)]
         root = [np.sqrt(np.float32(ratio)) for ratio in self.ratios()]
         rest = [_sides(float(np.float32(low * r)), float(np.float32(low / r))) for r in root]
