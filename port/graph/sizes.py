@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 from fractions import Fraction
 from math import prod
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from prototxt_gen.base.errors import NetError, Problem
+from prototxt_gen.base.errors import CaffeWarning, NetError, Problem
 from prototxt_gen.base.machine import free_memory
 from prototxt_gen.schema.habits import habits
 
@@ -18,6 +19,7 @@ from .graph import Graph, Node, Value
 
 MOST = 2**31 - 1  # INT_MAX: what Caffe counts the values of a blob with
 _NEVER_MORE = 64 * 2**20  # bytes that every machine has; below them nobody asks the system
+_MUCH = 2 * 2**30  # bytes that are not taken without a word
 _DRAWING = 28  # bytes a value while a filler draws: three arrays in double precision, one in single
 
 
@@ -62,8 +64,12 @@ def pass_values(graph: Graph, inputs: Mapping[str, Any]) -> int:
     return int(total * grown)
 
 
+class LargeMemoryWarning(CaffeWarning):
+    """A net that needs so much memory that nobody should be surprised by it."""
+
+
 def require_memory(graph: Graph, needed: int, what: str) -> None:
-    """Raise NetError where memory does not hold so many bytes."""
+    """Raise NetError where memory does not hold so many bytes; warn (LargeMemoryWarning) above 2 GiB."""
     if needed <= _NEVER_MORE:
         return
     free = free_memory()
@@ -71,6 +77,10 @@ def require_memory(graph: Graph, needed: int, what: str) -> None:
         found = f"{what} would need about {_gib(needed)} of memory, and {_gib(free)} are free"
         fix = "use a smaller batch, or smaller blobs"
         raise NetError(Problem(found, fix=fix, file=graph.file, layer=_largest(graph)))
+    if needed > _MUCH:
+        place = graph.file or graph.name
+        text = f"{place}: {what} take about {_gib(needed)} of memory, most of it in layer '{_largest(graph)}'"
+        warnings.warn(text, LargeMemoryWarning, stacklevel=3)
 
 
 def _gib(count: int) -> str:

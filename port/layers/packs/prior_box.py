@@ -159,13 +159,13 @@ class PriorBox(Layer):
 
     def reference(self, blobs, x, image):
         (high, wide), size, step = self.grid(x.shape, image.shape)
-        cell, offset = self.boxes(step), np.float32(self.offset)
-        tops = np.empty((high, wide, len(cell), 4))
-        for row in range(high):
-            y = float((np.float32(row) + offset) * np.float32(step[0]))
-            for column in range(wide):
-                at = float((np.float32(column) + offset) * np.float32(step[1]))
-                tops[row, column] = (np.array([at, y] * 2) + cell[:, :4]) / np.array(size[::-1] * 2) + cell[:, 4:]
+        cell = self.boxes(step)
+        places = [
+            ((np.arange(count, dtype=np.float32) + np.float32(self.offset)) * np.float32(each)).astype(np.float64)
+            for count, each in zip((high, wide), step, strict=True)
+        ]
+        y, at = np.broadcast_arrays(places[0][:, None, None], places[1][:, None])
+        tops = (np.stack([at, y] * 2, -1) + cell[:, :4]) / np.array(size[::-1] * 2) + cell[:, 4:]
         tops = tops[..., [1, 0, 3, 2]] if self.yx_order else tops
         tops = tops.clip(0, 1) if self.clip else tops
         return (np.stack([tops.reshape(-1), np.tile(self.spread, tops.size // 4)])[None],)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from onnxruntime import set_default_logger_severity
+from small_nets import inputs, layer
 
 import port
 from port.graph import sizes
@@ -197,6 +199,23 @@ def test_the_reference_counts_in_double_precision(monkeypatch):
     port.run_blobs(net, inputs)
     with pytest.raises(NetError, match="the blobs in double precision would need about"):
         run_reference(net.caffe, {}, inputs)
+
+
+def test_much_memory_is_taken_with_a_word(tmp_path, monkeypatch):
+    """Said before it is taken; a machine that has it goes on."""
+    monkeypatch.setattr(sizes, "free_memory", lambda: 64 * 2**30)
+    monkeypatch.setattr(sizes, "_MUCH", 2**20)
+    monkeypatch.setattr(sizes, "_NEVER_MORE", 2**19)
+    (tmp_path / "net.prototxt").write_text(inputs(data=(1, 3, 300, 301)) + layer("r", "ReLU", "data", "r"))
+    net = port.load_net(tmp_path / "net.prototxt")
+    with pytest.warns(
+        sizes.LargeMemoryWarning, match=r"the blobs of a pass take about \d+ MiB of memory, most of it in layer"
+    ):
+        port.run_blobs(net, {"data": np.zeros((1, 3, 300, 301))})
+    (tmp_path / "small.prototxt").write_text(inputs(data=(1, 3, 30, 31)) + layer("r", "ReLU", "data", "r"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        port.run_blobs(port.load_net(tmp_path / "small.prototxt"), {"data": np.zeros((1, 3, 30, 31))})
 
 
 TOO_MANY = {
