@@ -66,6 +66,7 @@ class _Evidence:
         self.sure: dict[str, list[_Sign]] = {dialect: [] for dialect in DIALECTS}
         self.shared: dict[str, list[_Sign]] = {dialect: [] for dialect in DIALECTS}
         self.packs: dict[str, list[_Sign]] = {}
+        self.declared: list[str] = []  # packs that the caller names
         self.open: list[tuple[list[str], _Sign]] = []  # packs of which one is meant
         self.also: list[tuple[list[str], _Sign]] = []  # the same, of what is shared
 
@@ -81,7 +82,7 @@ class _Evidence:
 
     def of(self, dialect: str) -> list[_Sign]:
         """What speaks for a dialect. What it shares with packs does so only where nothing else is known."""
-        foreign = self.packs or self.open or self.sure[other(dialect)]
+        foreign = self.declared or self.packs or self.open or self.sure[other(dialect)]
         weak = [] if foreign and not self.sure[dialect] else self.shared[dialect]
         return [*self.sure[dialect], *weak]
 
@@ -106,6 +107,7 @@ def origin(
 ) -> tuple[str, str, dict[str, str]]:
     """The dialect of a tree, looked for unless given, the reason, and the packs as `detect_packs` tells them."""
     evidence = _evidence(tree, message)
+    evidence.declared = list(declared)
     dialect, reason = (dialect, "as given") if dialect else _detected(tree, evidence)
     return dialect, reason, _packs(tree, evidence, dialect, declared)
 

@@ -77,6 +77,15 @@ def test_tie_is_bvlc():
     assert dialect == "bvlc" and "'Gather' in line 2" in reason
 
 
+def test_a_declared_pack_is_no_sign_of_the_fork():
+    """Normalize alone is the fork's; with a pack declared that has it too, it is that pack's."""
+    text = 'layer { type: "Normalize" }'
+    assert parse_prototxt(text).dialect == "srn"
+    parsed = parse_prototxt(text, dialect="+ssd")
+    assert parsed.dialect == "bvlc" and parsed.packs == {"ssd": "as given"}
+    assert parse_prototxt(text, dialect="srn+ssd").dialect == "srn"
+
+
 def test_what_the_fork_shares_with_packs_gives_way():
     """ROIPooling beside BVLC's BatchNorm is Faster R-CNN's, not the authors' fork's; beside Gather it is the fork's."""
     shared = 'layer { type: "ROIPooling" }\n' * 3
