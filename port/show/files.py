@@ -17,7 +17,7 @@ from ..caffemodel.sniff import printable
 from ..layers import REGISTRY, show
 from ..layers.foreign import Foreign, settings
 from ..solver.nets import net_path
-from ..solver.rates import NEEDED, check_policy, rate
+from ..solver.rates import FORK_FIELDS, NEEDED, check_policy, rate
 from ..solver.states import read_solver_state
 from ..weights.hdf5 import Hdf5Model
 from ..weights.load import is_hdf5, open_weights
@@ -122,7 +122,7 @@ def describe_solver(path: Path, dialect: str | None = None, width: int | None = 
     for name in _SHOWN.split():
         rows += _field_rows(solver, name)
     shown = {*_SHOWN.split(), *_NET_FILES}
-    foreign = {entry.name: entry for entry in settings(solver, parsed.dialect)}
+    foreign = {entry.name: entry for entry in settings(solver, parsed.dialect) if entry.name not in FORK_FIELDS}
     for field, _ in solver.ListFields():
         if field.name not in shown:
             entry = foreign.get(field.name)

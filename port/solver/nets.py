@@ -19,6 +19,7 @@ from ..graph.state import phase_name
 from ..layers.foreign import settings
 from ..module import CaffeNet
 from ..net import load_net
+from .rates import FORK_FIELDS
 
 TRAIN_FIELDS = ("net", "net_param", "train_net", "train_net_param")
 
@@ -95,16 +96,16 @@ def read_solver(path: str | Path, dialect: str | None = None) -> SolverFile:
     if train.parsed.dialect != parsed.dialect:
         parsed = read_prototxt(path, "SolverParameter", dialect=train.parsed.dialect)
     param, notes = upgrade_solver(parsed.message, parsed.dialect, str(path))
-    _refuse_foreign(param, parsed)
+    refuse_foreign(param, parsed)
     reason = train.parsed.reason if given or not found else f"in the solver file, {parsed.reason}"
     return SolverFile(str(path), param, train.parsed.dialect, reason, notes, train, tuple(packs))
 
 
-def _refuse_foreign(param: Any, parsed: Parsed) -> None:
+def refuse_foreign(param: Any, parsed: Parsed) -> None:
     """Raise UsageError for fields of forks that would change the training, all at once."""
     with Problems(UsageError, parsed.file) as problems:
         for entry in settings(param, parsed.dialect):
-            if not entry.kept:
+            if not entry.kept and entry.name not in FORK_FIELDS:
                 found = f"the field is {', '.join(entry.forks)}'s, changes the training, and is not supported"
                 problems.add(found, fix="remove it if the result may differ", field=entry.name)
 

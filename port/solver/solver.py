@@ -21,7 +21,7 @@ from ..caffemodel import SolverState
 from ..layers import show
 from ..module import CaffeNet
 from ..net import load_weights, save_caffemodel
-from .nets import read_solver
+from .nets import read_solver, refuse_foreign
 from .parameters import Learned, gradients, learned_blobs
 from .passes import Batch, Outputs, Passes
 from .publishing import publishing
@@ -254,4 +254,5 @@ def load_solver(
         raise UsageError("faithful_bugs with a net that was loaded without it; give it to load_net")
     parsed = read_prototxt(solver_prototxt, "SolverParameter", dialect=net.caffe.dialect)
     param, _ = upgrade_solver(parsed.message, parsed.dialect, parsed.file)
+    refuse_foreign(param, parsed)
     return Solver(param, parsed.dialect, net, parsed.file)

@@ -271,10 +271,15 @@ def test_a_solver_with_fields_of_forks(inspect, tmp_path):
     lines = inspect(tmp_path / "s")
     assert row(lines, "eval_type") == ["eval_type", '"detection"', "no", "effect", "here"]
     assert any(line.startswith("learning rate: 1 ") for line in lines)
-    (tmp_path / "s").write_text('net: "n" base_lr: 1 lr_policy: "fixed" max_iter: 9 warmup_iter: 5')
+    (tmp_path / "s").write_text('net: "n" base_lr: 1 lr_policy: "fixed" max_iter: 9 rampup_interval: 5')
     lines = inspect(tmp_path / "s")
-    assert " ".join(row(lines, "warmup_iter")) == "warmup_iter 5 of intel; not supported, changes the training"
+    said = "rampup_interval 5 of nvidia; not supported, changes the training"
+    assert " ".join(row(lines, "rampup_interval")) == said
     assert not any(line.startswith("learning rate") for line in lines)
+    (tmp_path / "s").write_text('net: "n" base_lr: 1 lr_policy: "fixed" max_iter: 9 warmup_iter: 8')
+    lines = inspect(tmp_path / "s")
+    assert row(lines, "warmup_iter") == ["warmup_iter", "8"]
+    assert "learning rate: 0 at iteration 0, 0.5 at iteration 4, 1 at iteration 9" in lines
 
 
 def test_solver_with_problems(inspect, tmp_path):
