@@ -1,7 +1,7 @@
 """Learning-rate policies of both Caffes, semantics 3.3 (Solver::GetLearningRate), and what forks add to them.
 
-Intel's `warmup_iter` raises the rate from warmup_start_lr to base_lr along a line, whatever the policy. "multifixed", of
-Intel and MobileNet-YOLO, is a rate for every stage. NVIDIA's `min_lr` is where "poly" ends.
+Intel's `warmup_iter` raises the rate from warmup_start_lr to base_lr along a line in any policy; "multifixed", of
+Intel and MobileNet-YOLO, has a rate for every stage; NVIDIA's `min_lr` is where "poly" ends.
 """
 
 from __future__ import annotations

@@ -93,5 +93,5 @@ def test_a_negative_rate_needs_no_least_one(tmp_path):
 def test_a_solver_of_a_net_at_hand_refuses_alike(tmp_path):
     solver = quadratic(tmp_path, 'base_lr: 1 lr_policy: "fixed"')
     (tmp_path / "other.prototxt").write_text('base_lr: 1 lr_policy: "fixed" larc: true')
-    with pytest.raises(UsageError, match="larc.*nvidia's"):
+    with pytest.raises(UsageError, match=r"larc.*nvidia's"):
         port.load_solver(tmp_path / "other.prototxt", solver.net)
