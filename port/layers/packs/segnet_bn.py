@@ -1,7 +1,8 @@
-"""SegNet's BN: two blobs, which at inference already hold the statistics."""
+"""SegNet's BN: two blobs, which at inference already hold the statistics; and ICNet's in a fork that has both."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from ..base import BlobSpec, Layer, Misfit, register, show
 from ..memory import Reads
+from ..normalization import BN
 
 _OWN = ("scale_filler", "shift_filler", "bn_mode")
 _EPS = 1e-9  # the forks' var_eps_, whatever a net's eps says
@@ -43,6 +45,8 @@ class SegNetBN(Layer):
     def claims(cls, message, context):
         """By its fields, by its two blobs, or by pack where a net says nothing."""
         given = message.bn_param
+        if given.HasField("icnet"):
+            return not given.icnet
         if any(given.HasField(name) for name in _OWN) or context.stored is not None:
             return context.stored in (None, 2)
         others = any(given.HasField(name) for name in ("slope_filler", "bias_filler", "momentum", "frozen"))
@@ -104,3 +108,23 @@ class SegNetBN(Layer):
 
     def reads(self):
         return Reads() if self.learns else Reads((0,))
+
+
+@register
+class IcnetBN(BN):
+    """The SRN fork's BN where SegNet's bears the name (Synopsys' bn_layer, icnet: true); blobs are 1 x C x 1 x 1."""
+
+    pack = "synopsys"
+
+    icnet: bool = False
+
+    @classmethod
+    def claims(cls, message, context):
+        """By its field."""
+        return message.bn_param.icnet
+
+    def blobs(self, x):
+        return [replace(spec, shape=(*spec.shape, 1, 1)) for spec in super().blobs(x)]
+
+    def reference(self, blobs, x):
+        return super().reference([blob.reshape(1, -1) for blob in blobs], x)

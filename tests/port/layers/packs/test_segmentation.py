@@ -252,6 +252,9 @@ def test_a_channel_with_one_value_is_normal_at_0():
         ("bvlc+segnet", "", 4, "BN"),
         ("bvlc+deeplab", 'slope_filler { type: "constant" } frozen: true', None, "BN"),
         ("+synopsys", 'slope_filler { type: "constant" }', None, "BN"),
+        ("+synopsys", 'slope_filler { type: "constant" } icnet: false', None, "SegNetBN"),
+        ("bvlc", 'slope_filler { type: "constant" } icnet: true', None, "IcnetBN"),
+        ("+synopsys", "icnet: true", None, "IcnetBN"),
     ],
 )
 def test_which_bn_is_meant(dialect, fields, stored, kind):
@@ -265,7 +268,24 @@ def test_bn_refuses():
     refused("5", "BN", [np.zeros((1, 2, 3, 3, 3))], fields={"bn_param": {"bn_mode": Word("LEARN")}})
     refused("without a value", "BN", [np.zeros((0, 2, 3, 3))], fields={"bn_param": {"bn_mode": Word("LEARN")}})
     refused("INFERENCE", "BN", [np.zeros((1, 2))], fields={"bn_param": {"bn_mode": Word("INFERENCE")}}, tops=2)
-    refused("icnet", "BN", [np.zeros((1, 2))], fields={"bn_param": {"bn_mode": Word("INFERENCE"), "icnet": True}})
+    refused("bn_mode", "BN", [np.zeros((1, 2))], fields={"bn_param": {"bn_mode": Word("INFERENCE"), "icnet": True}})
+
+
+@pytest.mark.parametrize(("phase", "frozen"), [("TEST", False), ("TRAIN", False), ("TRAIN", True)])
+def test_bn_of_icnet_has_statistics_of_its_own(phase, frozen):
+    """Synopsys' BN with icnet: slope * (x - mean) / sqrt(variance + eps) + bias, the blobs 1 x C x 1 x 1."""
+    slope, bias, mean = (numbers(1, 3, 1, 1, seed=seed) for seed in (1, 2, 3))
+    blobs = [slope, bias, mean, np.abs(numbers(1, 3, 1, 1, seed=4)) + 0.5]
+    fields = {"bn_param": {"icnet": True, "eps": 0.25, **({"frozen": True} if frozen else {})}}
+    run = Run("BN", [numbers(2, 3, 4, 5)], blobs, fields=fields, phase=phase)
+    x = run.double()[0]
+    if phase == "TRAIN" and not frozen:
+        moments = [x.mean((0, 2, 3), keepdims=True), x.var((0, 2, 3), keepdims=True)]
+    else:
+        moments = [blob.astype(F32).astype(float) for blob in blobs[2:]]
+    y = slope.astype(F32) * (x - moments[0]) / np.sqrt(moments[1] + 0.25) + bias.astype(F32)
+    run.holds([y], OPSETS)
+    assert [spec.shape for spec in run.graph.nodes[-1].specs] == [(1, 3, 1, 1)] * 4
 
 
 # -- SegAccuracy ------------------------------------------------------------------------------------------------------
