@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..base import FLT_MAX, Array, Layer, Misfit, Shape, float32, register, show
+from ..base import FLT_MAX, Array, Layer, Misfit, Shape, at_least, float32, register, show
 from .boxes import (
     decoded,
     decoded_tensor,
@@ -18,7 +18,7 @@ from .boxes import (
     require_channels,
     require_extents,
 )
-from .detection_onnx import write_detections
+from .detection_onnx import opencv_detections, write_detections
 
 
 @register
@@ -89,6 +89,8 @@ class DetectionOutput(Layer):
         if self.share_location and self.background_label_id == -1:
             found = "background_label_id -1 with share_location, which the forks take for no box at all"
             raise Misfit(found, "another number, such as num_classes, where no label is background")
+        for each in bottoms:
+            at_least(1, each)
         if loc[0] != conf[0]:
             raise Misfit(f"{show(loc)} and {show(conf)}", "as many items", "bottom")
         count = prior_count(prior)
@@ -211,6 +213,8 @@ class DetectionOutput(Layer):
         return pair, order[pair, rank]
 
     def onnx(self, graph, *bottoms):
+        if graph.target == "opencv":
+            return (opencv_detections(self, graph, bottoms),)
         return (write_detections(self, graph, bottoms),)
 
 

@@ -12,7 +12,7 @@ from prototxt_gen.base.errors import CaffeError
 
 from ..base import Layer, Misfit, register, show
 from ..memory import Reads
-from .sampling import Pairs, sampled, sampled_onnx, sampled_torch
+from .sampling import Pairs, require_cells, sampled, sampled_onnx, sampled_torch
 
 
 def four_axes(*bottoms) -> None:
@@ -66,6 +66,7 @@ class Accum(Layer):
         if len({b[0] for b in shown}) > 1:
             raise Misfit(", ".join(map(show, shown)), "equal extents of axis 0", "bottom")
         size = self.size(bottoms)
+        require_cells(*shown)
         if min(size) < 2:
             raise Misfit(f"a top of {show(size)}", "extents of 2 or more: the fork divides by one less", "bottom")
         return ((shown[0][0], sum(b[1] for b in shown), *size),)

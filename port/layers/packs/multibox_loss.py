@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..base import FLT_MIN, Misfit, float32, register, show
+from ..base import FLT_MIN, Misfit, at_least, float32, register, show
 from ..classification import _ClassLoss
 from ..losses import NormalizedLoss
 from .boxes import decoded_tensor, prior_count, require_channels, require_extents
@@ -127,6 +127,8 @@ class MultiBoxLoss(NormalizedLoss):
 
     def top_shapes(self, loc, conf, prior, label, *arm):
         self._require()
+        for each in (loc, conf, prior, label):
+            at_least(1, each)
         if loc[0] != conf[0]:
             raise Misfit(f"{show(loc)} and {show(conf)}", "as many items", "bottom")
         count, width = prior_count(prior), 1 if self.share_location else self.classes

@@ -104,15 +104,15 @@ def _match(layer: Any, boxes: Array, truths: list[Array]) -> tuple[list[int], Ar
     """The ground truth of each box, best pairs first, then each box for itself; and each box's largest overlap."""
     rows, most = [-1] * len(boxes), np.zeros(len(boxes), F)
     pairs: dict[tuple[int, int], np.float32] = {}
+    sides = np.array([truth[2:6] for truth in truths], F).reshape(-1, 4)
     for i, box in enumerate(boxes):
         if layer.ignore_cross_boundary_bbox and ((box < 0) | (box > 1)).any():
             rows[i] = -2
             continue
-        for j, truth in enumerate(truths):
-            shared = F(overlaps(box, truth[2:6].astype(F)))
-            if shared > 1e-6:
-                pairs[i, j] = shared
-                most[i] = max(most[i], shared)
+        shared = overlaps(box, sides).astype(F)
+        for j in np.flatnonzero(shared > 1e-6).tolist():
+            pairs[i, j] = shared[j]
+            most[i] = max(most[i], shared[j])
     pool = set(range(len(truths)))
     for i, j in sorted(pairs, key=lambda pair: (-pairs[pair], pair)):
         if rows[i] != -1 or j not in pool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import inf, sqrt
 from typing import Any
 
 import numpy as np
@@ -66,8 +66,9 @@ class PriorBox(Layer):
     def _require(self) -> None:
         """Raise Misfit for what the forks refuse before they look at any blob."""
         for name in ("min_size", "max_size", "aspect_ratio", "variance"):
-            if any(not value > 0 for value in getattr(self, name)):
-                raise Misfit(f"{name} {', '.join(f'{v:g}' for v in getattr(self, name))}", "all above 0", name)
+            if any(not 0 < value < inf for value in getattr(self, name)):
+                found = ", ".join(f"{v:g}" for v in getattr(self, name))
+                raise Misfit(f"{name} {found}", "all above 0, and numbers", name)
         if len(self.max_size) not in (0, len(self.min_size)):
             raise Misfit(f"{len(self.max_size)} max_size and {len(self.min_size)} min_size", "as many", "max_size")
         if any(high <= low for low, high in zip(self.min_size, self.max_size, strict=False)):

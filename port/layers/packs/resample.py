@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ..base import Layer, Misfit, register, show
-from .sampling import Weights
+from .sampling import Weights, require_cells
 
 
 def _linear(distance: np.ndarray) -> np.ndarray:
@@ -67,20 +67,26 @@ class Resample(_Resizing):
         if self.factor != 1:
             raise Misfit(f"factor {self.factor:g}", "height and width: the forks read no factor", "factor")
         top = self.sized({"height": self.height or 0, "width": self.width or 0}, x, *like)
-        if self.type_ == "NEAREST" and any(c.max() >= n for c, n in zip(self.cells(x, top), x[2:], strict=True)):
+        require_cells(x)
+        if self.type_ == "NEAREST" and any(c >= n for c, n in zip(self.last_cells(x, top), x[2:], strict=True)):
             raise Misfit(f"{show(x)} to {show(top)}: cells outside the map", "steps below twice each other's", "height")
         return (top,)
 
-    def places(self, x, top) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Steps along y and x, and each row's and column's place in the bottom, in float32."""
+    def places(self, x, top, from_end: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Steps along y and x, and each row's and column's place in the bottom, in float32; of the last ones only."""
         steps = np.array(x[2:], np.float32) / np.array(top[2:], np.float32)
-        rows, columns = (np.arange(n, dtype=np.float32) for n in top[2:])
+        first = [0 if from_end is None else max(n - from_end, 0) for n in top[2:]]
+        rows, columns = (np.arange(k, n).astype(np.float32) for k, n in zip(first, top[2:], strict=True))
         half = np.float32(0.5)
         return steps, rows * steps[0] + steps[1] * half - half, columns * steps[1] + steps[0] * half - half
 
-    def cells(self, x, top) -> tuple[np.ndarray, np.ndarray]:
+    def last_cells(self, x, top) -> list[int]:
+        """The cells of the last row and column, which are the furthest ones."""
+        return [int(cells[-1]) for cells in self.cells(x, top, 1)]
+
+    def cells(self, x, top, from_end: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The nearest cells: halves away from 0."""
-        _, rows, columns = self.places(x, top)
+        _, rows, columns = self.places(x, top, from_end)
         rounded = (np.copysign(np.floor(np.abs(p) + np.float32(0.5)), p).astype(np.int64) for p in (rows, columns))
         return tuple(rounded)  # type: ignore[return-value]
 

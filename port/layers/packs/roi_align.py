@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
-from math import ceil, floor, prod
+from math import ceil, floor, isfinite, prod
 
 import numpy as np
 import torch
@@ -41,6 +41,8 @@ class ROIAlign(Layer):
     def top_shapes(self, x, rois):
         if self.pooled_h < 1 or self.pooled_w < 1:
             raise Misfit(f"pooled_h {self.pooled_h}, pooled_w {self.pooled_w}", "both above 0", "roi_align_param")
+        if not isfinite(self.spatial_scale):
+            raise Misfit(f"spatial_scale {self.spatial_scale:g}", "a finite number", "spatial_scale")
         if len(x) != 4 or prod(rois[1:]) != 5:
             raise Misfit(f"{show(x)} and {show(rois)}", "N x C x H x W, and 5 numbers a region", "bottom")
         return ((rois[0], x[1], self.pooled_h, self.pooled_w),)

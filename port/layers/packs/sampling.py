@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..base import Misfit, Shape, show
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -27,6 +29,13 @@ class Pairs:
     def whole(self) -> bool:
         """Whether every sample is a cell, so that no neighbour counts."""
         return not self.share.any()
+
+
+def require_cells(*maps: Shape) -> None:
+    """Raise Misfit for maps N x C x H x W without a row or a column, of which no sample can be taken."""
+    for each in maps:
+        if not min(each[2:]):
+            raise Misfit(f"a map of {show(each)} to sample", "a row and a column or more", "bottom")
 
 
 def along(values: np.ndarray, axis: int, rank: int) -> Any:

@@ -1,0 +1,59 @@
+"""Nets of forks that nobody writes, found by mutation: each is refused in the project's own words."""
+
+from __future__ import annotations
+
+import pytest
+from small_nets import inputs, layer
+
+import port
+from prototxt_gen.base.errors import NetError
+from prototxt_gen.schema.text import parse_prototxt
+
+ROIS = inputs(d=(2, 3, 9, 11), rois=(6, 5))
+BOXES = {"loc": (2, 48), "prior": (1, 2, 48), "label": (1, 1, 4, 8)}
+LOSS = "multibox_loss_param { num_classes: 4 share_location: true }"
+OUTPUT = "detection_output_param { num_classes: 4 share_location: true background_label_id: 0 nms_param { } }"
+NETS = {
+    "Accum of a map without rows": (
+        inputs(a=(1, 2, 0, 4), b=(1, 3, 6, 8)) + layer("y", "Accum", "a b", "y", "accum_param { top_height: 6 }"),
+        "a map of 1x2x0x4",
+    ),
+    "Resample of one": (
+        inputs(d=(2, 3, 0, 5))
+        + layer("y", "Resample", "d", "y", "resample_param { type: NEAREST height: 9 width: 4294967295 }"),
+        "a map of 2x3x0x5",
+    ),
+    "Resample to more than there can be": (
+        inputs(d=(2, 3, 4, 5))
+        + layer("y", "Resample", "d", "y", "resample_param { type: NEAREST height: 9 width: 4294967295 }"),
+        "2147483647 at most|cells outside",
+    ),
+    "ROIAlign by no number": (
+        ROIS + layer("y", "ROIAlign", "d rois", "y", "roi_align_param { pooled_h: 2 pooled_w: 4 spatial_scale: nan }"),
+        "spatial_scale nan",
+    ),
+    "PriorBox without end": (
+        inputs(f=(1, 3, 3, 2), d=(1, 3, 50, 41))
+        + layer("y", "PriorBox", "f d", "y", "prior_box_param { min_size: inf min_size: 10 }"),
+        "min_size inf, 10",
+    ),
+    "MultiBoxLoss of a scalar": (
+        inputs(**BOXES, all=(2, 48))
+        + layer("conf", "Reduction", "all", "conf")
+        + layer("y", "MultiBoxLoss", "loc conf prior label", "y", LOSS),
+        "an input with 0 axes",
+    ),
+    "DetectionOutput of a scalar": (
+        inputs(loc=(2, 48), prior=(1, 2, 48), all=(2, 48))
+        + layer("conf", "Reduction", "all", "conf")
+        + layer("y", "DetectionOutput", "loc conf prior", "y", OUTPUT),
+        "an input with 0 axes",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_it_is_refused(name):
+    text, said = NETS[name]
+    with pytest.raises(NetError, match=f"layer 'y'.*({said})"):
+        port.load_net(parse_prototxt(text, dialect="+synopsys"))
