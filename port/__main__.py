@@ -1,4 +1,4 @@
-"""python -m port: inspect | upgrade | convert | export | lmdb | train | score."""
+"""python -m port: inspect | upgrade | convert | export | lmdb | train | score | classify."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 What a command needs is imported when it runs, so that --help answers at once.
 """
 
-from . import convert, export, inspect, lmdb, score, train, upgrade
+from . import classify, convert, export, inspect, lmdb, score, train, upgrade
 
-COMMANDS = (inspect, upgrade, convert, export, lmdb, train, score)
+COMMANDS = (inspect, upgrade, convert, export, lmdb, train, score, classify)
 
 __all__ = ["COMMANDS"]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from pathlib import Path
 
+from prototxt_gen.base.door import add_layers
 from prototxt_gen.base.errors import UsageError
 from prototxt_gen.schema.messages import DIALECTS
 from prototxt_gen.schema.packs import check_packs, joined
@@ -59,3 +62,33 @@ def _shape(text: str) -> tuple[str, tuple[int, ...]]:
     if not blob or not all(size.isdecimal() for size in sizes):
         raise argparse.ArgumentTypeError(f"'{text}': expected a blob and its shape, as in data=1x3x224x224")
     return blob, tuple(map(int, sizes))
+
+
+def add_net(parser: argparse.ArgumentParser) -> None:
+    """--prototxt, --caffemodel, which both are needed, and what goes with a net."""
+    parser.add_argument("--prototxt", required=True, type=Path, metavar="FILE", help="the deploy net")
+    parser.add_argument(
+        "--caffemodel", required=True, metavar="A,B", help="weights, binary or HDF5; later files over earlier"
+    )
+    add_dialect(parser)
+    add_layers(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """--device"""
+    parser.add_argument("--device", metavar="cpu|cuda[:N]", help="default: cuda where PyTorch finds one")
+
+
+def numbers(kind: type, count: int, example: str) -> Callable[[str], tuple]:
+    """What reads so many numbers, separated by commas."""
+
+    def read(text: str) -> tuple:
+        try:
+            values = tuple(map(kind, text.split(",")))
+        except ValueError:
+            values = ()
+        if len(values) != count:
+            raise argparse.ArgumentTypeError(f"'{text}': expected {count} numbers, as in {example}")
+        return values
+
+    return read

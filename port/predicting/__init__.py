@@ -1,0 +1,1 @@
+"""Photographs through a net: classes as pycaffe finds them, detections with their boxes, any blob as features."""
