@@ -17,7 +17,7 @@ _TUNING = """
       default_conv_algos_override default_cudnn_math_override global_grad_scale global_grad_scale_adaptive
       reduce_buckets eltwise_mem_sharing engine compile_net_state multinode mem_param bn_stats_batch_size
     ConvolutionParameter: conv_algorithm conv_algos_override cudnn_math_override cudnn_convolution_algo_seeker
-      bn_out_relu_fused
+      cudnn_flavor bn_out_relu_fused
     BatchNormParameter: engine
     DropoutParameter: engine random_seed
     InnerProductParameter: engine

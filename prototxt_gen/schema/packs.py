@@ -119,8 +119,12 @@ PACKS: dict[str, Pack] = {
         "Synopsys Caffe, with the operators of other frameworks",
         "synopsys",
         "LogSoftmax Softplus Reverse SeLU SeLUDropout SeLu SeLuDropout Pooling3D Swish SpaceToBatchND BatchToSpaceND "
-        "ResizeBilinear ResizeNearestNeighbor",
-        "reverse_param selu_param selu_dropout_param log_softmax_param",
+        "ResizeBilinear ResizeNearestNeighbor ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 "
+        "ReduceLogSumExp ReduceLogsumexp ReduceAll ReduceAny CountNonzero Stack Unstack Squeeze ExpandDimsND TileND "
+        "BroadcastTo Add Sub Mul Div Maximum Minimum Pow FloorDiv FloorMod NotEqual Sin Atan Floor Ceil Round ScaledTanH "
+        "ThresholdedReLU HardTanh Softsign XLU Pad MirrorPad Piece StridedSlice GatherV2 GatherND GatherNd OneHot MatMul "
+        "Gemm LayerNorm LpNormalization DepthToSpace SpaceToDepth",
+        "reverse_param selu_param selu_dropout_param log_softmax_param gather_param",
     ),
     "hed": _pack("holistically nested edge detection", "hed", "ImageLabelmapData"),
 }
@@ -138,7 +142,7 @@ _OF_FORK = {
     "faster_rcnn_fpn": "faster_rcnn",
     "lrcn": "lrcn",
     "hed": "hed",
-    "jolibrain": "lrcn",
+    "jolibrain": "",  # a server for nets of every kind
     "deeplab_v1": "deeplab",
     "c3d_v1": "c3d",
     "enet": "segnet",

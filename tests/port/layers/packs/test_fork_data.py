@@ -80,6 +80,21 @@ def test_what_openpose_trains_with(tmp_path):
     assert shapes_of(tmp_path, layer("d", "CPMData", "", "data label", fields), input_shapes=given) == given
 
 
+def test_what_deepdetect_trains_with(tmp_path):
+    """Its own fields for noise and colours, and a way of cuDNN's; none of them makes it a net with LRCN's Crop."""
+    fields = "transform_param { resize_param { height: 12 width: 10 } noise_param { prob: 0.1 all_effects: true } "
+    fields += "distort_param { prob: 0.5 brightness: true contrast: true hue: true saturation: true "
+    fields += "all_effects: false random_order: true } } data_param { batch_size: 4 source: 'db' }"
+    text = layer("d", "AnnotatedData", "", "data label", fields)
+    fields = "convolution_param { num_output: 2 kernel_size: 1 engine: CUDNN cudnn_flavor: SINGLE_HANDLE }"
+    text += layer("c", "Convolution", "data", "c", fields)
+    file = tmp_path / "net.prototxt"
+    file.write_text(text)
+    net = port.load_net(file, input_shapes={"data": (4, 3, 12, 10), "label": (1, 1, 2, 8)})
+    assert net.caffe.packs.keys() == {"ssd"}
+    assert net.caffe.node("c").tops[0].shape == (4, 2, 12, 10)
+
+
 def test_maps_beside_boxes_have_to_be_given(tmp_path):
     fields = "data_param { batch_size: 2 } transform_param { resize_param { height: 8 width: 8 } }"
     net = layer("d", "AnnotatedData", "", "data label maps", fields)
