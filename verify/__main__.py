@@ -1,4 +1,4 @@
-"""python -m verify: golden | data | solver | net | dataset | audit."""
+"""python -m verify: golden | data | solver | net | onnx | dataset | audit."""
 
 from __future__ import annotations
 

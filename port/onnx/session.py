@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from prototxt_gen.base.errors import ExportError, UsageError
+from prototxt_gen.base.errors import ExportError, Problem, UsageError
 
 from .export import checked_bytes
 
@@ -32,6 +32,20 @@ def session(model: onnx.ModelProto | str | Path, *, device: str = "cpu", optimis
     if result.get_providers()[0] != providers[device][0]:
         raise ExportError(f"ONNX Runtime does not run on {device} here: it offers {', '.join(result.get_providers())}")
     return result
+
+
+def session_of_bytes(data: bytes, folder: Path, file: str | Path = "") -> Any:
+    """A session on the CPU, unoptimised, of a serialised model whose external data lies in `folder`; ExportError."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # what it would print, it raises
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.absolute()))
+    try:
+        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as cause:  # as in `session`
+        raise ExportError(Problem(f"ONNX Runtime refuses the model: {_first_line(cause)}", file=file)) from None
 
 
 def run_onnx(runner: Any, inputs: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -3,8 +3,8 @@
 What a command needs is imported when it runs, so that --help answers at once.
 """
 
-from . import audit, data, dataset, golden, net, solver
+from . import audit, data, dataset, golden, net, onnx, solver
 
-COMMANDS = (golden, data, solver, net, dataset, audit)
+COMMANDS = (golden, data, solver, net, onnx, dataset, audit)
 
 __all__ = ["COMMANDS"]

@@ -96,8 +96,8 @@ def net_json(report: NetReport) -> dict[str, Any]:
                 "shape": list(row.shape),
                 "runtimes": {
                     name: {
-                        "absolute": _number(c.absolute),
-                        "relative": _number(c.relative),
+                        "absolute": number(c.absolute),
+                        "relative": number(c.relative),
                         "passed": bool(c),
                         "note": c.note,
                     }
@@ -109,6 +109,6 @@ def net_json(report: NetReport) -> dict[str, Any]:
     }
 
 
-def _number(value: float) -> float | None:
+def number(value: float) -> float | None:
     """A figure as JSON can hold it; None where there is none."""
     return value if isfinite(value) else None
