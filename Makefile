@@ -17,7 +17,7 @@ test-slow: lint
 
 test-models: $(READY)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[models]'
-	$(RUN) -m pytest --models tests/verify/parity/test_real_models.py $(PYTEST_ARGS)
+	$(RUN) -m pytest --models tests/verify/parity/test_real_models.py tests/port/predicting/test_real_photographs.py $(PYTEST_ARGS)
 
 lint: $(READY)
 	$(RUN) -m ruff check .

@@ -1,4 +1,4 @@
-"""python -m port: inspect | upgrade | convert | export | lmdb | train | score | classify."""
+"""python -m port: inspect | upgrade | convert | export | lmdb | train | score | classify | detect."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 What a command needs is imported when it runs, so that --help answers at once.
 """
 
-from . import classify, convert, export, inspect, lmdb, score, train, upgrade
+from . import classify, convert, detect, export, inspect, lmdb, score, train, upgrade
 
-COMMANDS = (inspect, upgrade, convert, export, lmdb, train, score, classify)
+COMMANDS = (inspect, upgrade, convert, export, lmdb, train, score, classify, detect)
 
 __all__ = ["COMMANDS"]

@@ -59,6 +59,11 @@ class DetectionOutput(Layer):
         return [label for label in range(self.num_classes or 0) if label != self.background_label_id]
 
     @property
+    def row_labels(self) -> tuple[int, int]:
+        """How many labels there are, the background's included, and the first that rows have."""
+        return self.num_classes or 0, int(self.background_label_id == 0)
+
+    @property
     def threshold(self) -> float:
         """The score that a detection must exceed."""
         return -FLT_MAX if self.confidence_threshold is None else self.confidence_threshold

@@ -68,12 +68,18 @@ class YoloOutput(Layer):
     family = "other"
     selects = True
     selected_axis = 2
+    detects = True
     at_least: ClassVar[bool] = False  # whether a score on the threshold counts
 
     num_classes: int | None = None
     confidence_threshold: float = float32(0.01)
     nms_threshold: float = float32(0.45)
     biases: tuple[float, ...] = ()
+
+    @property
+    def row_labels(self) -> tuple[int, int]:
+        """How many labels there are, the background's (0) included, and the first that rows have."""
+        return (self.num_classes or 0) + 1, 1
 
     def top_shapes(self, *bottoms):
         if not self.num_classes:
