@@ -22,6 +22,7 @@ from .layers import show
 from .module import CaffeNet, build_module
 from .weights.load import LoadReport, load_arrays, stored_counts
 from .weights.save import write_weights
+from .weights.sources import sources
 
 
 def load_net(
@@ -48,6 +49,7 @@ def load_net(
     (with the dialect, the packs of forks, and the reasons), `net.report` says what was loaded. `packs` declares packs
     beside those that are recognised; `dialect` may do so too (`bvlc+ssd`).
     """
+    texts = [] if isinstance(prototxt, Parsed) else sources("prototxt", [prototxt])
     graph = load_graph(
         prototxt,
         phase=phase,
@@ -61,6 +63,7 @@ def load_net(
     arrays, report = ({}, LoadReport()) if caffemodel is None else load_arrays(graph, caffemodel, strict)
     require_memory(graph, parameter_bytes(graph, arrays), "the net's parameters")
     net = build_module(graph, arrays, seed)
+    report.sources[:0] = texts
     net.report = report
     warn_of_sharing(graph)
     return net
@@ -73,6 +76,8 @@ def load_weights(net: CaffeNet, caffemodel: Any, strict: bool = True) -> LoadRep
         for (i, j), array in arrays.items():
             blob = net.layer(net.caffe.nodes[i].name).blobs[j]
             blob.copy_(torch.tensor(array, dtype=torch.float32).reshape(blob.shape))
+    if (held := net.__dict__.get("report")) is not None:
+        held.sources += report.sources
     return report
 
 

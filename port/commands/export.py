@@ -37,7 +37,7 @@ def add(verbs: Any) -> None:
     )
     parser.add_argument("--phase", choices=["TRAIN", "TEST"], default="TEST", help="default: TEST")
     add_dialect(parser)
-    parser.add_argument("--opset", type=int, help="13 to 26 (default: 17)")
+    parser.add_argument("--opset", type=int, help="11 to 26 (default: 17)")
     parser.add_argument("--all-blobs", action="store_true", help="make every blob an output, for checking")
     parser.add_argument(
         "--raw-heads",
@@ -67,13 +67,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _weights(args: argparse.Namespace) -> int:
     """Write the weights alone."""
-    from ..weights.arrays import arrays_format, save_arrays, weight_arrays
+    from ..weights.arrays import arrays_format, origin, save_arrays, weight_arrays
 
     if args.format == "onnx" or args.output.suffix == ".onnx":
         raise UsageError(Problem("no net is given", "--prototxt, which ONNX needs", file=args.output))
     form = arrays_format(args.output, args.format)
     arrays = weight_arrays(args.caffemodel)
-    save_arrays(arrays, args.output, form)
+    save_arrays(arrays, args.output, form, origin(args.caffemodel))
     values = sum(array.size for array in arrays.values())
     print(f"{args.output}: {len(arrays)} arrays, {values:,} values, {args.output.stat().st_size:,} bytes")
     return command.OK

@@ -16,7 +16,8 @@ from .options import add_dialect, add_input_shape
 EXAMPLES = """  python -m port inspect net.prototxt
   python -m port inspect net.prototxt --phase TRAIN --svg net.svg
   python -m port inspect net.prototxt --input-shape data=24x3x224x224 --input-shape label=24x80x1x1 --dot net.dot
-  python -m port inspect net.caffemodel"""
+  python -m port inspect net.caffemodel
+  python -m port inspect net.onnx"""
 
 
 def add(verbs: Any) -> None:
@@ -24,8 +25,8 @@ def add(verbs: Any) -> None:
     parser = verbs.add_parser(
         "inspect",
         help="show what a Caffe file holds, and draw a net",
-        description="Show a net, a solver, a .caffemodel (binary or HDF5), a mean file or a solver state, told by "
-        "its content. What is unknown in a net, or does not fit, is shown and listed, not refused.",
+        description="Show a net, a solver, a .caffemodel (binary or HDF5), a mean file, a solver state or an ONNX "
+        "model, told by its content. What is unknown in a net, or does not fit, is shown and listed, not refused.",
     )
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.add_argument("--phase", choices=["TRAIN", "TEST"], default="TEST", help="of a net (default: %(default)s)")

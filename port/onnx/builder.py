@@ -10,12 +10,14 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from ..graph.graph import Graph, Node
 from ..layers import Misfit, Shape
+from .old_forms import OldForms
 
 
 class OnnxGraph:
     """Collects the nodes of one export; `free` maps value name -> axes that follow the batch size or the data.
 
-    `selected` names the values whose extents depend on the data.
+    `selected` names the values whose extents depend on the data; `target` the runtime whose own operators may be used
+    ("opencv", or "" for ONNX's alone).
     """
 
     def __init__(
@@ -25,8 +27,10 @@ class OnnxGraph:
         free: dict[str, Any],
         opset: int,
         selected: frozenset[str] = frozenset(),
+        target: str = "",
     ):
         self.graph, self.arrays, self.free, self.opset, self.selected = graph, arrays, free, opset, selected
+        self.target = target
         self.nodes: list[NodeProto] = []
         self.initializers: dict[str, TensorProto] = {}
         self.names = {v.name for v in graph.values}
@@ -34,6 +38,7 @@ class OnnxGraph:
         self.shapes: dict[str, Shape] = {v.name: v.shape or () for v in graph.values}
         self.node: Node | None = None
         self.start = 0
+        self.old = OldForms(opset, self.initializers, self.fresh, self.rank)
 
     # -- names ------------------------------------------------------------------------------------------
     def fresh(self, stem: str) -> str:
@@ -60,7 +65,7 @@ class OnnxGraph:
         """Add a node; returns the name of its output, or a tuple of names."""
         names = [self.fresh(f"{self.current.name}/{kind}") for _ in range(outputs)]
         attributes = {k: list(v) if isinstance(v, tuple) else v for k, v in attributes.items()}
-        self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
+        self.nodes += self.old.nodes(kind, list(inputs), names, attributes)
         return names[0] if outputs == 1 else tuple(names)
 
     def constant(self, value: Any, dtype: Any = np.float32, name: str = "constant") -> str:
@@ -100,6 +105,10 @@ class OnnxGraph:
     def shape(self, value: str) -> Shape:
         """Shape of a bottom at the net's own batch size."""
         return self.shapes[value]
+
+    def rank(self, value: str) -> int | None:
+        """How many axes a blob has; None for a value inside a layer."""
+        return len(self.shapes[value]) if value in self.shapes else None
 
     def follows_batch(self, value: str, axis: int) -> bool:
         """Whether this axis of a value grows with the batch."""
@@ -194,6 +203,7 @@ class OnnxGraph:
     def finish(self, results: tuple[str, ...]) -> None:
         """Name the layer's nodes after it and its results after its tops."""
         made = self.nodes[self.start :]
+        self.old.check(made)
         rename: dict[str, str] = {}
         outputs = {name for node in made for name in node.output}
         for result, top in zip(results, self.current.tops, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from ..graph.graph import Graph, Node, Value
 from ..layers import Misfit, show
 from ..module import CaffeNet
 from ..net import param_arrays
+from ..weights.sources import provenance
 from .builder import OnnxGraph
 from .heads import without_detections
 
-OPSETS = range(13, 27)  # below 13 Softmax flattens; above 26 ONNX Runtime 1.31 refuses
+OPSETS = range(11, 27)  # below 11 Pad and Clip have other forms; above 26 ONNX Runtime 1.31 refuses
 DEFAULT_OPSET = 17  # what OpenCV 4 and older runtimes read as well
 MAX_IR = 13
 MAX_BYTES = 2**31 - 1  # protobuf's limit
@@ -115,21 +117,31 @@ def _require_values(graph: Graph) -> None:
 
 
 def build_onnx(
-    net: CaffeNet, *, opset: int = DEFAULT_OPSET, blobs: str = "outputs", raw_heads: bool = False
+    net: CaffeNet,
+    *,
+    opset: int = DEFAULT_OPSET,
+    blobs: str | Collection[str] = "outputs",
+    raw_heads: bool = False,
+    target: str = "",
 ) -> onnx.ModelProto:
-    """The net as an ONNX model, unchecked; raises ExportError with every layer that ONNX cannot express."""
+    """The net as an ONNX model, unchecked; raises ExportError with every layer that ONNX cannot express.
+
+    `blobs` may also be names of values that become outputs beside the net's. `target="opencv"` writes what OpenCV reads:
+    its own layers where it lacks ONNX's operators, and the net's own batch size.
+    """
     if opset not in OPSETS:
         raise UsageError(f"opset {opset}; expected {OPSETS.start} to {OPSETS.stop - 1}")
-    if blobs not in ("outputs", "all"):
+    if isinstance(blobs, str) and blobs not in ("outputs", "all"):
         raise UsageError(f"blobs='{blobs}'; expected 'outputs' or 'all'")
     graph = without_detections(net.caffe) if raw_heads else net.caffe
     if all(node.layer.kind == "data" for node in graph.nodes):
         found = "the net computes nothing: it has data layers alone" if graph.nodes else "the net has no layer"
         raise ExportError(Problem(found, "layers that compute", "try the other phase", file=graph.file))
     _require_values(graph)
-    free, selected = free_axes(graph), selected_axes(graph)
+    # OpenCV 4's reader gives wrong numbers for other batches than a file's own
+    free, selected = {} if target == "opencv" else free_axes(graph), selected_axes(graph)
     varying = {name: tuple(sorted({*free.get(name, ()), *selected.get(name, ())})) for name in {*free, *selected}}
-    builder = OnnxGraph(graph, param_arrays(net), varying, opset, selected=frozenset(selected))
+    builder = OnnxGraph(graph, param_arrays(net), varying, opset, selected=frozenset(selected), target=target)
     with Problems(ExportError, graph.file) as problems:
         for node in graph.nodes:
             if node.layer.kind == "data":
@@ -142,8 +154,9 @@ def build_onnx(
     unit = next((v.shape[0] for v in graph.inputs if v.shape), 1) or 1
     inputs = [_info(v, free, selected, unit) for v in graph.inputs]
     made = {v.name: v for node in graph.nodes if node.layer.kind != "data" for v in node.tops}
-    wanted = list(made.values()) if blobs == "all" else [v for v in graph.outputs if v.name in made]
-    rest = [] if blobs == "all" else [v for v in made.values() if v not in wanted]
+    asked = made if blobs == "all" else {*(v.name for v in graph.outputs), *(() if blobs == "outputs" else blobs)}
+    wanted = [v for v in made.values() if v.name in asked]
+    rest = [v for v in made.values() if v.name not in asked]
     body = helper.make_graph(
         builder.nodes,
         graph.name or "net",
@@ -152,14 +165,14 @@ def build_onnx(
         list(builder.initializers.values()),
         value_info=[_info(v, free, selected, unit) for v in rest],
     )
-    return _model(body, opset, graph)
+    return _model(body, opset, provenance(net, "torch", "onnx") | {"opset": str(opset)})
 
 
-def _model(body: onnx.GraphProto, opset: int, graph: Graph) -> onnx.ModelProto:
+def _model(body: onnx.GraphProto, opset: int, facts: dict[str, str]) -> onnx.ModelProto:
     opsets = [helper.make_opsetid("", opset)]
     ir = min(helper.find_min_ir_version_for(opsets), MAX_IR)
     model = helper.make_model(body, opset_imports=opsets, ir_version=ir, producer_name="caffe-srn")
-    helper.set_model_props(model, {"caffe_dialect": graph.dialect, "caffe_phase": graph.state.phase})
+    helper.set_model_props(model, facts)
     return model
 
 

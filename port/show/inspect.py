@@ -12,7 +12,7 @@ from prototxt_gen.schema.judge import NET, judge_file
 
 from ..caffemodel.sniff import printable
 from ..layers import Shape, show
-from ..weights.kinds import file_kind, hdf5_kind
+from ..weights.kinds import file_kind, hdf5_kind, is_onnx
 from .dot import dot
 from .files import describe_mean, describe_solver, describe_state, describe_weights
 from .lanes import draw as draw_lanes
@@ -35,6 +35,10 @@ def describe(
     width: int | None = None,
 ) -> str:
     """A file as text, tables in `width` characters (None: any); raises CaffeError for one that is none of Caffe's."""
+    if is_onnx(path):
+        from ..onnx.reading import describe_onnx  # takes a moment to import, and few files need it
+
+        return describe_onnx(path, width)
     kind = file_kind(path)
     if kind == "prototxt" and judge_file(path) == NET:
         return describe_survey(survey_net(path, phase, dialect, input_shapes), width)

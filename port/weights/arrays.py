@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -12,8 +15,10 @@ from prototxt_gen.base.files import atomic_write
 
 from ..caffemodel.sniff import printable
 from .load import open_weights, weight_files
+from .sources import file_facts, sources, versions
 
 FORMATS = ("npz", "safetensors")
+MOST_COMMENT = 65535  # bytes, of a zip archive
 
 
 def weight_arrays(caffemodel: Any) -> dict[str, np.ndarray]:
@@ -56,21 +61,51 @@ def arrays_format(path: Path, given: str | None) -> str:
     return form
 
 
-def save_arrays(arrays: dict[str, np.ndarray], path: Path, form: str) -> None:
-    """Write arrays by name as .npz or .safetensors; raises CaffeError (disk full) or UsageError (not installed)."""
+def origin(caffemodel: Any) -> dict[str, str]:
+    """What a file of arrays says of its origin: the weights files, their SHA-256, the project's version."""
+    return file_facts(sources("caffemodel", weight_files(caffemodel))) | versions()
+
+
+def save_arrays(arrays: dict[str, np.ndarray], path: Path, form: str, facts: Mapping[str, str] | None = None) -> None:
+    """Write arrays by name as .npz or .safetensors; raises CaffeError (disk full) or UsageError (not installed).
+
+    `facts` become the metadata of a .safetensors file and the comment of the zip archive that an .npz file is.
+    """
     strange = [name for name in arrays if "\0" in name]
     if strange:
         raise WeightsError(
             Problem(f"a name with a NUL: {printable(strange[0])}", fix="write the other format", file=path)
         )
     if form == "npz":
-        with atomic_write(path) as file:
+        with atomic_write(path, "w+b") as file:
             np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+            _comment(file, facts or {})
         return
     try:
         from safetensors.numpy import save
     except ImportError:
         fix = "install it (pip install safetensors), or write .npz"
         raise UsageError(Problem("safetensors is not installed", fix=fix, file=path)) from None
+    data = save(arrays, metadata={"format": "caffe", **(facts or {})})
+    length = int.from_bytes(data[:8], "little")
     with atomic_write(path) as file:
-        file.write(save(arrays, metadata={"format": "caffe"}))
+        file.write(_ordered(data[8 : 8 + length]))
+        file.write(memoryview(data)[8 + length :])
+
+
+def _ordered(header: bytes) -> bytes:
+    """The head of a .safetensors file with its metadata in order: the library writes it in another one each time."""
+    entries = json.loads(header)
+    entries["__metadata__"] = dict(sorted(entries["__metadata__"].items()))
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _comment(file: IO, facts: Mapping[str, str]) -> None:
+    """Put facts into the comment of a zip archive, where no array can be in their way; NumPy skips it."""
+    text = json.dumps(facts, sort_keys=True).encode()
+    if facts and len(text) <= MOST_COMMENT:
+        file.seek(0)
+        with zipfile.ZipFile(file, "a") as archive:
+            archive.comment = text

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prototxt_gen.base.errors import CaffeError
 from prototxt_gen.base.files import read_head
-from prototxt_gen.base.formats import CAFFES, PLAIN, is_text, refusal
+from prototxt_gen.base.formats import CAFFES, PLAIN, identify, is_text, refusal
 
 from .load import is_hdf5
 
@@ -31,6 +31,12 @@ def file_kind(path: str | Path) -> str:
         end = next((i for i, byte in enumerate(head[1:12], 1) if byte < 0x80), 0)
         return "blob" if head[end + 1 : end + 2] == b"\x10" else "solverstate"
     return "blob" if head[:1] in (b"\x2a", b"\x3a") else "caffemodel"
+
+
+def is_onnx(path: str | Path) -> bool:
+    """Whether a file's first bytes are those of an ONNX model; raises CaffeError for a file that cannot be read."""
+    found = identify(read_head(path, CaffeError))
+    return found is not None and found.key == "onnx"
 
 
 def hdf5_kind(path: str | Path) -> str:

@@ -16,6 +16,7 @@ from prototxt_gen.base.files import read_head
 from ..caffemodel import ModelFile, read_caffemodel
 from ..graph.graph import Graph
 from ..layers import show
+from .sources import Source, sources
 
 if TYPE_CHECKING:
     from .hdf5 import Hdf5Model
@@ -34,6 +35,7 @@ class LoadReport:
     taken: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)  # the files that were read, the prototxt among them
 
     def __str__(self) -> str:
         lines = [f"weights: {len(self.taken)} layers taken from {', '.join(self.files) or 'no file'}"]
@@ -85,6 +87,7 @@ def load_arrays(graph: Graph, caffemodel: Any, strict: bool = True) -> tuple[dic
     leave out what a layer shares. Unlike Caffe, `strict` refuses a net layer that no file has.
     """
     files = weight_files(caffemodel)
+    found = sources("caffemodel", files)  # as they are before they are read
     taker = _Taker(graph, ", ".join(map(str, files)))
     with Problems(WeightsError) as unreadable:
         for path in files:
@@ -108,6 +111,7 @@ def load_arrays(graph: Graph, caffemodel: Any, strict: bool = True) -> tuple[dic
         problems.add("no layer of the net is in the file", fix="is it the weights file of another net?")
     problems.raise_if_any()
     report.taken = list(dict.fromkeys(report.taken))
+    report.sources = found
     return taker.arrays, report
 
 

@@ -112,7 +112,7 @@ def test_which_recorded_nets_fix_their_batch_size():
 NEWEST = {"ROIPooling": 21}
 
 
-@pytest.mark.parametrize("opset", [13, 18, 21, OPSETS.stop - 1])
+@pytest.mark.parametrize("opset", [OPSETS.start, 12, 13, 18, 21, OPSETS.stop - 1])
 @pytest.mark.parametrize("dialect", ["bvlc", "srn"])
 def test_every_layer_in_every_opset(dialect, opset):
     ran = 0
@@ -239,9 +239,9 @@ def test_a_net_that_fixes_its_batch_says_so_in_the_file(load):
 
 
 # -- refusals ------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("opset", [0, 12, OPSETS.stop, 99, -1])
+@pytest.mark.parametrize("opset", [0, 10, OPSETS.stop, 99, -1])
 def test_opsets_out_of_range(load, tmp_path, opset):
-    with pytest.raises(UsageError, match=f"opset {opset}; expected 13 to 26"):
+    with pytest.raises(UsageError, match=f"opset {opset}; expected 11 to 26"):
         port.export_onnx(load(NET), tmp_path / "net.onnx", opset=opset)
     assert not (tmp_path / "net.onnx").exists()
 
