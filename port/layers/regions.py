@@ -82,6 +82,9 @@ class ROIPooling(Layer):
         return (torch.stack(tops) if tops else x.new_zeros(self.top_shapes(x.shape, rois.shape)[0]),)
 
     def onnx(self, graph, x, rois):
+        if graph.target == "opencv":  # which has no MaxRoiPool, and this layer of Caffe's
+            fields = {"pooled_w": self.pooled_w, "pooled_h": self.pooled_h, "spatial_scale": self.spatial_scale}
+            return (graph.op("ROIPooling", x, graph.reshape(rois, (-1, 5)), **fields),)
         if graph.opset > 21:
             wanted = "opset 21 or lower: ONNX Runtime has no newer MaxRoiPool"
             raise Misfit(f"ROIPooling in opset {graph.opset}", wanted, "type")

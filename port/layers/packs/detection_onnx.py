@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..base import Misfit
 from .boxes import CORNER, CORNER_SIZE, prior_count
 from .detection_loop import left_over
 
@@ -37,6 +38,39 @@ def upright(graph: Any, boxes: str) -> str:
     turned = graph.op("Cast", graph.op("Less", high, low), to=1)
     count = graph.reduce("ReduceSum", turned, (-1,), keep=True)
     return graph.op("Where", graph.op("Greater", count, graph.constant(0.0)), graph.constant(0.0), boxes)
+
+
+def opencv_detections(layer: Any, graph: Any, bottoms: tuple[str, ...]) -> str:
+    """OpenCV's own DetectionOutput, by the names that its dnn module gives the fields; the name of its top.
+
+    Its rows are not Caffe's: each item's by falling score, and zeros up to keep_top_k. The boxes are decoded before it:
+    that of 5.0 turns CENTER_SIZE into other boxes than that of 4.x and Caffe.
+    """
+    allowed, top, eta = layer.nms
+    if eta < 1 or layer.scored(tuple(map(graph.shape, bottoms))):
+        found = f"eta {eta:g}" if eta < 1 else "RefineDet's first scores as the fourth bottom"
+        raise Misfit(found, "eta 1 and three bottoms in OpenCV's DetectionOutput", "detection_output_param")
+    count, items = prior_count(graph.shape(bottoms[2])), graph.shape(bottoms[0])[0]
+    first = graph.reshape(graph.slice(bottoms[2], [0], [1], [0]), (2, count, 1, 4))
+    prior = graph.slice(first, [0], [1], [0])
+    spread = None if layer.variance_encoded_in_target else graph.slice(first, [1], [2], [0])
+    boxes = decode(graph, layer.code_type, prior, spread, graph.reshape(bottoms[0], (items, count, -1, 4)))
+    return graph.op(
+        "DetectionOutput",
+        graph.reshape(boxes, (items, -1)),
+        bottoms[1],
+        graph.constant(np.zeros((1, 1, 4 * count))),
+        num_classes=layer.num_classes,
+        share_location=int(layer.share_location),
+        background_label_id=layer.background_label_id,
+        code_type=CORNER,
+        variance_encoded_in_target=1,
+        nms_threshold=float(allowed),
+        top_k=-1 if top is None else top,
+        # all: OpenCV crashes on -1
+        keep_top_k=layer.keep_top_k if layer.keep_top_k > -1 else count * len(layer.labels),
+        confidence_threshold=float(layer.threshold),
+    )
 
 
 def write_detections(layer: Any, graph: Any, bottoms: tuple[str, ...]) -> str:

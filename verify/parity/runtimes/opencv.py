@@ -52,6 +52,10 @@ def _of_a_user(layer: Layer) -> bool:
 
 def refuses(job: Job) -> str:
     """Why it cannot read a net."""
+    import cv2
+
+    if not hasattr(cv2.dnn, "readNetFromCaffe"):  # taken out in 5.0
+        return f"OpenCV {cv2.__version__} has no reader of Caffe files; 4.x has"
     if not job.net.caffe.habits.read_by_opencv:
         return "its Caffe importer does not know the fork's layers"
     nodes = job.net.caffe.nodes
