@@ -15,6 +15,7 @@ from prototxt_gen.schema.upgrade import upgrade_parsed
 
 from ..layers import REGISTRY, Context, Layer, Misfit, Shape, make_layer, show
 from ..layers.base import VARIANTS, as_shape, dialects
+from ..layers.making import layer_class
 from .filling import check_fillers
 from .forks import keep_settings, unknown_type
 from .graph import Graph, Node, Value, name_values
@@ -197,12 +198,6 @@ class _Builder:
         if message.type not in REGISTRY:
             unknown_type(message.type, self.problems, place)
             return None
-        only = dialects(REGISTRY[message.type])
-        if only and self.graph.dialect not in only and not is_shared(message.type):
-            found = f"the layer type '{message.type}' does not exist in the dialect '{self.graph.dialect}'"
-            fix = f"declare the dialect '{only[0]}' (this one: {self.graph.reason})"
-            self.problems.add(found, fix=fix, **place)
-            return None
         phase = phase_name(message.phase) if message.HasField("phase") else self.graph.state.phase
         tops = len(message.top) or (1 if REGISTRY[message.type].kind == "loss" else 0)
         in_place = any(b == t for b, t in zip(message.bottom, message.top, strict=False))
@@ -211,6 +206,12 @@ class _Builder:
         stored = self.stored().get(message.name) if self.stored and message.type in VARIANTS else None
         here = (message.name, phase, self.graph.dialect, count, tops, bugs, in_place, packs, stored)
         context = Context(*here, tuple(message.top))
+        only = dialects(layer_class(message, context))
+        if only and self.graph.dialect not in only and not is_shared(message.type):
+            found = f"the layer type '{message.type}' does not exist in the dialect '{self.graph.dialect}'"
+            fix = f"declare the dialect '{only[0]}' (this one: {self.graph.reason})"
+            self.problems.add(found, fix=fix, **place)
+            return None
         keep_settings(self.graph, message, self.problems, place)
         try:
             return make_layer(message, context).in_net(bottoms, self.graph.nodes)

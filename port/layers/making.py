@@ -11,9 +11,13 @@ from .foreign import foreign_fields
 
 
 def layer_class(message: Any, context: Context) -> type[Layer]:
-    """The class that a LayerParameter means: of several of one name the pack's that claims it."""
+    """The class that a LayerParameter means: of several of one name the pack's that claims it.
+
+    A pack's class is not asked where the dialect knows none of its fields.
+    """
+    known = message.DESCRIPTOR.fields_by_name
     for cls in VARIANTS.get(message.type, ()):
-        if cls.claims(message, context):
+        if (not cls.param or any(name in known for name in cls.param)) and cls.claims(message, context):
             return cls
     return REGISTRY[message.type]
 

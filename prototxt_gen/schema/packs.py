@@ -121,9 +121,9 @@ PACKS: dict[str, Pack] = {
         "LogSoftmax Softplus Reverse SeLU SeLUDropout SeLu SeLuDropout Pooling3D Swish SpaceToBatchND BatchToSpaceND "
         "ResizeBilinear ResizeNearestNeighbor ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 "
         "ReduceLogSumExp ReduceLogsumexp ReduceAll ReduceAny CountNonzero Stack Unstack Squeeze ExpandDimsND TileND "
-        "BroadcastTo Add Sub Mul Div Maximum Minimum Pow FloorDiv FloorMod NotEqual Sin Atan Floor Ceil Round ScaledTanH "
-        "ThresholdedReLU HardTanh Softsign XLU Pad MirrorPad Piece StridedSlice GatherV2 GatherND GatherNd OneHot MatMul "
-        "Gemm LayerNorm LpNormalization DepthToSpace SpaceToDepth",
+        "BroadcastTo Add Sub Mul Div Maximum Minimum Pow FloorDiv FloorMod NotEqual Sin Atan Floor Ceil Round "
+        "ScaledTanH ThresholdedReLU HardTanh Softsign XLU Pad MirrorPad Piece StridedSlice GatherV2 GatherND GatherNd "
+        "OneHot MatMul Gemm LayerNorm LpNormalization DepthToSpace SpaceToDepth",
         "reverse_param selu_param selu_dropout_param log_softmax_param gather_param",
     ),
     "hed": _pack("holistically nested edge detection", "hed", "ImageLabelmapData"),
