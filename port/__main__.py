@@ -1,4 +1,4 @@
-"""python -m port: inspect | upgrade | convert | export | lmdb | train | score | classify | detect."""
+"""python -m port: inspect | upgrade | convert | export | lmdb | train | score | classify | detect | features."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 What a command needs is imported when it runs, so that --help answers at once.
 """
 
-from . import classify, convert, detect, export, inspect, lmdb, score, train, upgrade
+from . import classify, convert, detect, export, features, inspect, lmdb, score, train, upgrade
 
-COMMANDS = (inspect, upgrade, convert, export, lmdb, train, score, classify, detect)
+COMMANDS = (inspect, upgrade, convert, export, lmdb, train, score, classify, detect, features)
 
 __all__ = ["COMMANDS"]

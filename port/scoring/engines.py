@@ -133,7 +133,7 @@ class TorchEngine:
         from ..onnx.export import free_axes
 
         self.input, self.height, self.width = image_input(net)
-        self.output, self.classes = score_output(net, blob)
+        self.output, self.classes = self.outputs(net, blob)
         recurrent = [node.name for node in net.caffe.nodes if node.layer.carries_state]
         if recurrent:
             found = f"the layer '{recurrent[0]}' carries states from one batch to the next"
@@ -150,6 +150,10 @@ class TorchEngine:
         self._own = threading.local()
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)  # the lanes' streams do not wait for the weights' copies
+
+    def outputs(self, net: Any, blob: str | None) -> tuple[str, int]:
+        """What is computed of each image, in words, and how many values that are."""
+        return score_output(net, blob)
 
     @contextmanager
     def using(self) -> Iterator[None]:

@@ -131,7 +131,7 @@ class Journal:
 
     def _foreign(self) -> UsageError:
         fix = "move the file away, or choose another --output"
-        return UsageError(Problem("is no journal of `port score`", fix=fix, file=self.path))
+        return UsageError(Problem("is no journal of `port score` or `port features`", fix=fix, file=self.path))
 
     def _read(self, data: bytes, start: int) -> int:
         while (found := decode(data, start)) is not None:

@@ -7,11 +7,13 @@ import os
 import signal
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prototxt_gen.base.errors import DataError, Problem, UsageError
 from prototxt_gen.base.machine import free_memory
@@ -40,6 +42,11 @@ def score(options: Options) -> int:
     Raises CaffeError with everything that is wrong; unreadable images at the end, as DataError. Under torchrun all
     processes call it and share the batches.
     """
+    return begin(options, make_engine, Run)
+
+
+def begin(options: Options, make: Callable[..., tuple[Any, list[str]]], kind: type[Run]) -> int:
+    """A run of some kind, with the engine that `make` makes (as `make_engine` does): the same as `score`."""
     check(options)
     # Remarks on odd EXIF data, palettes and tags would break up the progress bar; the unreadable is said at the end.
     warnings.filterwarnings("ignore", module="PIL")
@@ -47,12 +54,12 @@ def score(options: Options) -> int:
     rank, world, local = launched()
     images = read_images(options)
     here = int(os.environ.get("LOCAL_WORLD_SIZE", world))  # processes on this machine
-    engine, notes = make_engine(options, local, here)
+    engine, notes = make(options, local, here)
     size = batch_size(engine, options.batch, len(images))
     if options.threads is None:
         fit_lanes(engine, size, free_memory(), here)
     facts = fingerprint(options, engine, images, size)
-    run = Run(options, engine, images, cut(images, size), size)
+    run = kind(options, engine, images, cut(images, size), size)
     with Mates(rank, world) as mates:
         if not mates.first:
             return run.help(mates, facts)
@@ -87,6 +94,11 @@ class Run:
     images: list[Path]
     batches: list[Batch]
     size: int
+    compares: ClassVar[bool] = True  # says what another way to resize than the authors' changes
+
+    def loader(self) -> Callable[[Path], Any]:
+        """What reads an image for the engine."""
+        return loader(self.engine, self.options.mean, self.options.resize)
 
     def lead(self, mates: Mates, journal: Journal, facts: dict[str, str]) -> int:
         """The first process: hand out, compute, collect, write."""
@@ -94,7 +106,7 @@ class Run:
         pending = self._pending(journal)
         print(f"{len(self.images)} images in {len(self.batches)} batches of {self.size}", end="")
         print(f"; {len(journal.held)} are in {journal.path} already" if journal.held else "", flush=True)
-        if options.resize != AUTHORS and not journal.held:
+        if options.resize != AUTHORS and not journal.held and self.compares:
             print(difference(self.engine, self.images, options.resize, options.mean), flush=True)
         mates.tell({"facts": facts, "pending": pending})
         done = sum(len(self.batches[index].paths) for index in journal.held)
@@ -162,10 +174,9 @@ class Run:
         return 0
 
     def _pipeline(self, indices: list[int]) -> Pipeline:
-        options = self.options
-        load = loader(self.engine, options.mean, options.resize)
-        workers = options.workers or default_workers(self.engine)
-        return Pipeline(self.engine, [self.batches[index] for index in indices], self.size, load, workers)
+        workers = self.options.workers or default_workers(self.engine)
+        batches = [self.batches[index] for index in indices]
+        return Pipeline(self.engine, batches, self.size, self.loader(), workers)
 
     def _collected(self, pipeline: Pipeline, mates: Mates) -> list[Scored]:
         """What this process and the others have finished meanwhile."""
@@ -180,7 +191,7 @@ class Run:
 
     def _pending(self, journal: Journal) -> list[int]:
         """The batches to compute: those not held, and those with an image that can be read now."""
-        load = loader(self.engine, self.options.mean, self.options.resize)
+        load = self.loader()
         for scored in list(journal.held.values()):
             paths = self.batches[scored.index].paths
             if any(_readable(load, paths[row]) for row in scored.holes):
@@ -197,15 +208,20 @@ class Run:
             scores[batch.start : batch.start + len(batch.paths)] = scored.scores
             holes |= {batch.start + row: why for row, why in scored.holes.items()}
         if holes and (not self.options.allow_unreadable or len(holes) == len(self.images)):
-            fix = "mend them and run the same command: only their batches are computed; or score --allow-unreadable"
+            fix = "mend them and run the same command: only their batches are computed; or give --allow-unreadable"
             raise DataError(unreadable(holes, self.images, fix))
         kept = np.delete(scores, sorted(holes), axis=0)
         write_left_out(output, self.images, holes)
-        write_scores(output, kept)
+        print(self.write(kept, [image for i, image in enumerate(self.images) if i not in holes]))
         journal.remove()
-        print(f"wrote {output}: {len(kept)} images, {self.engine.classes} scores each, of '{self.engine.output}'")
         if holes:
             print(f"{len(holes)} images cannot be read and have no row: {left_out_path(output)} lists them", flush=True)
+
+    def write(self, rows: NDArray[np.float32], images: list[Path]) -> str:
+        """Write the output, a row for each of these images; returns what to say of it."""
+        output = self.options.output
+        write_scores(output, rows)
+        return f"wrote {output}: {len(rows)} images, {self.engine.classes} scores each, of '{self.engine.output}'"
 
 
 def share(pending: list[int], rank: int, world: int) -> list[int]:
