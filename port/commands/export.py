@@ -16,6 +16,7 @@ FORMATS = ("npz", "safetensors")
 SUFFIXES = tuple(f".{form}" for form in FORMATS)
 
 EXAMPLES = """  python -m port export --prototxt net.prototxt --caffemodel net.caffemodel --output net.onnx
+  python -m port export --prototxt net.prototxt --caffemodel net.caffemodel --output features.onnx --outputs pool5
   python -m port export --caffemodel net.caffemodel --output net.safetensors"""
 
 
@@ -44,6 +45,10 @@ def add(verbs: Any) -> None:
         action="store_true",
         help="leave out layers that make detections (DetectionOutput): boxes, scores and prior boxes become outputs",
     )
+    parser.add_argument(
+        "--outputs", metavar="A,B", help="the blobs that become outputs; what they do not need is left out"
+    )
+    parser.add_argument("--cut", metavar="A,B", help="the blobs at which the net ends; what reads them is left out")
     add_layers(parser)
     parser.set_defaults(run=run)
 
@@ -60,9 +65,17 @@ def run(args: argparse.Namespace) -> int:
     print(net.report)
     opset = DEFAULT_OPSET if args.opset is None else args.opset
     blobs = "all" if args.all_blobs else "outputs"
-    export_onnx(net, args.output, opset=opset, blobs=blobs, raw_heads=args.raw_heads)
+    part = {"outputs": _names(args.outputs), "cut": _names(args.cut)}
+    export_onnx(net, args.output, opset=opset, blobs=blobs, raw_heads=args.raw_heads, **part)
+    beside = args.output.with_name(f"{args.output.name}.data")
     print(f"{args.output}: opset {opset}, {args.output.stat().st_size:,} bytes")
+    if beside.is_file() and beside.name.encode() in args.output.read_bytes():
+        print(f"{beside}: {beside.stat().st_size:,} bytes, which belong to it")
     return command.OK
+
+
+def _names(text: str | None) -> list[str]:
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
 def _weights(args: argparse.Namespace) -> int:

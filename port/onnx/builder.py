@@ -10,6 +10,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from ..graph.graph import Graph, Node
 from ..layers import Misfit, Shape
+from .apart import Apart
 from .old_forms import OldForms
 
 
@@ -38,6 +39,7 @@ class OnnxGraph:
         self.shapes: dict[str, Shape] = {v.name: v.shape or () for v in graph.values}
         self.node: Node | None = None
         self.start = 0
+        self.apart: Apart | None = None  # where large constants go that shall not stand in the model
         self.old = OldForms(opset, self.initializers, self.fresh, self.rank)
 
     # -- names ------------------------------------------------------------------------------------------
@@ -74,6 +76,9 @@ class OnnxGraph:
 
     def _initializer(self, array: np.ndarray, stem: str) -> str:
         name = self.fresh(stem)
+        if self.apart is not None and self.apart.takes(array):
+            self.initializers[name] = self.apart.tensor(array, name)
+            return name
         self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
         return name
 

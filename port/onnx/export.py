@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
@@ -15,10 +16,11 @@ from prototxt_gen.base.files import atomic_write
 from ..graph.graph import Graph, Node, Value
 from ..layers import Misfit, show
 from ..module import CaffeNet
-from ..net import param_arrays
+from ..net import params
 from ..weights.sources import provenance
+from .apart import Apart, write_pair
 from .builder import OnnxGraph
-from .heads import without_detections
+from .heads import cut_at, needed_for, without_detections
 
 OPSETS = range(11, 27)  # below 11 Pad and Clip have other forms; above 26 ONNX Runtime 1.31 refuses
 DEFAULT_OPSET = 17  # what OpenCV 4 and older runtimes read as well
@@ -123,40 +125,35 @@ def build_onnx(
     blobs: str | Collection[str] = "outputs",
     raw_heads: bool = False,
     target: str = "",
+    outputs: Sequence[str] = (),
+    cut: Sequence[str] = (),
+    apart: Apart | None = None,
 ) -> onnx.ModelProto:
     """The net as an ONNX model, unchecked; raises ExportError with every layer that ONNX cannot express.
 
-    `blobs` may also be names of values that become outputs beside the net's. `target="opencv"` writes what OpenCV reads:
-    its own layers where it lacks ONNX's operators, and the net's own batch size.
+    `blobs` may also be names of values that become outputs beside the net's. `target="opencv"` writes what OpenCV
+    reads: its own layers where it lacks ONNX's operators, and the net's own batch size. `outputs` and `cut` as in
+    `export_onnx`; `apart` takes large constants, which then do not stand in the model.
     """
     if opset not in OPSETS:
         raise UsageError(f"opset {opset}; expected {OPSETS.start} to {OPSETS.stop - 1}")
     if isinstance(blobs, str) and blobs not in ("outputs", "all"):
         raise UsageError(f"blobs='{blobs}'; expected 'outputs' or 'all'")
-    graph = without_detections(net.caffe) if raw_heads else net.caffe
-    if all(node.layer.kind == "data" for node in graph.nodes):
-        found = "the net computes nothing: it has data layers alone" if graph.nodes else "the net has no layer"
-        raise ExportError(Problem(found, "layers that compute", "try the other phase", file=graph.file))
+    graph, names = _part(net.caffe, raw_heads, outputs, cut)
     _require_values(graph)
     # OpenCV 4's reader gives wrong numbers for other batches than a file's own
     free, selected = {} if target == "opencv" else free_axes(graph), selected_axes(graph)
     varying = {name: tuple(sorted({*free.get(name, ()), *selected.get(name, ())})) for name in {*free, *selected}}
-    builder = OnnxGraph(graph, param_arrays(net), varying, opset, selected=frozenset(selected), target=target)
-    with Problems(ExportError, graph.file) as problems:
-        for node in graph.nodes:
-            if node.layer.kind == "data":
-                continue
-            builder.begin(node)
-            try:
-                builder.finish(node.layer.onnx(builder, *(v.name for v in node.bottoms)))
-            except Misfit as misfit:
-                problems.add(**misfit.parts, layer=node.name, line=node.line)
+    builder = OnnxGraph(graph, _held(net), varying, opset, selected=frozenset(selected), target=target)
+    builder.apart = apart
+    _write_layers(builder, graph)
     unit = next((v.shape[0] for v in graph.inputs if v.shape), 1) or 1
     inputs = [_info(v, free, selected, unit) for v in graph.inputs]
     made = {v.name: v for node in graph.nodes if node.layer.kind != "data" for v in node.tops}
-    asked = made if blobs == "all" else {*(v.name for v in graph.outputs), *(() if blobs == "outputs" else blobs)}
-    wanted = [v for v in made.values() if v.name in asked]
-    rest = [v for v in made.values() if v.name not in asked]
+    names = names or [v.name for v in graph.outputs]
+    names += [] if isinstance(blobs, str) else [name for name in made if name in blobs and name not in names]
+    wanted = list(made.values()) if blobs == "all" else [made[name] for name in names if name in made]
+    rest = [v for v in made.values() if v not in wanted]
     body = helper.make_graph(
         builder.nodes,
         graph.name or "net",
@@ -166,6 +163,35 @@ def build_onnx(
         value_info=[_info(v, free, selected, unit) for v in rest],
     )
     return _model(body, opset, provenance(net, "torch", "onnx") | {"opset": str(opset)})
+
+
+def _part(graph: Graph, raw_heads: bool, outputs: Sequence[str], cut: Sequence[str]) -> tuple[Graph, list[str]]:
+    """The part of a net that is wanted, and the outputs that were named; raises ExportError where nothing computes."""
+    graph = without_detections(graph) if raw_heads else graph
+    graph = cut_at(graph, cut) if cut else graph
+    graph, names = needed_for(graph, outputs) if outputs else (graph, [])
+    if all(node.layer.kind == "data" for node in graph.nodes):
+        found = "the net computes nothing: it has data layers alone" if graph.nodes else "the net has no layer"
+        raise ExportError(Problem(found, "layers that compute", "try the other phase", file=graph.file))
+    return graph, names
+
+
+def _held(net: CaffeNet) -> dict[str, list[np.ndarray]]:
+    """Layer -> its blobs as arrays that are only read: no copies, of what may be several GiB."""
+    return {name: [blob.detach().cpu().numpy() for blob in blobs] for name, blobs in params(net).items()}
+
+
+def _write_layers(builder: OnnxGraph, graph: Graph) -> None:
+    """Every layer by its rule; raises ExportError with all that cannot be expressed."""
+    with Problems(ExportError, graph.file) as problems:
+        for node in graph.nodes:
+            if node.layer.kind == "data":
+                continue
+            builder.begin(node)
+            try:
+                builder.finish(node.layer.onnx(builder, *(v.name for v in node.bottoms)))
+            except Misfit as misfit:
+                problems.add(**misfit.parts, layer=node.name, line=node.line)
 
 
 def _model(body: onnx.GraphProto, opset: int, facts: dict[str, str]) -> onnx.ModelProto:
@@ -180,7 +206,7 @@ def checked_bytes(model: onnx.ModelProto, file: str | Path = "") -> bytes:
     """A model as bytes that the checker passes with full shape inference; raises ExportError."""
     if model.ByteSize() > MAX_BYTES:
         found = f"the model has {model.ByteSize():,} bytes"
-        fix = "split the net: an ONNX file of one piece cannot hold more"
+        fix = "write it with `export_onnx`, which puts large constants into a file beside it"
         raise ExportError(Problem(found, f"at most {MAX_BYTES:,} (2 GiB - 1)", fix, file=file))
     data = model.SerializeToString()
     try:
@@ -197,13 +223,26 @@ def export_onnx(
     opset: int = DEFAULT_OPSET,
     blobs: str = "outputs",
     raw_heads: bool = False,
+    outputs: Sequence[str] = (),
+    cut: Sequence[str] = (),
 ) -> None:
     """Write the net as an ONNX file; `blobs="all"` makes every blob an output, for checking.
 
     `raw_heads` leaves out the layers that make detections (DetectionOutput), so that what they read becomes outputs:
-    predictions of boxes, scores, prior boxes. The batch size is free wherever the net's layers allow it. Raises
-    ExportError with every layer that ONNX cannot express, and for a model above protobuf's 2 GiB.
+    predictions of boxes, scores, prior boxes. `outputs` names the blobs that become outputs, and leaves out what they
+    do not need; `cut` the blobs at which the net ends. The batch size is free wherever the net's layers allow it. More
+    than protobuf's 2 GiB go into two files: the second, PATH.data, has the large constants. Raises ExportError with
+    every layer that ONNX cannot express.
     """
-    data = checked_bytes(build_onnx(net, opset=opset, blobs=blobs, raw_heads=raw_heads), path)
-    with atomic_write(path) as file:
-        file.write(data)
+    wanted: dict[str, Any] = {"opset": opset, "blobs": blobs, "raw_heads": raw_heads, "outputs": outputs, "cut": cut}
+    kept = {node.name for node in _part(net.caffe, raw_heads, outputs, cut)[0].nodes}
+    if sum(blob.nbytes for name, held in params(net).items() if name in kept for blob in held) <= MAX_BYTES:
+        model = build_onnx(net, **wanted)
+        if model.ByteSize() <= MAX_BYTES:
+            data = checked_bytes(model, path)
+            del model
+            with atomic_write(path) as file:
+                file.write(data)
+            return
+    apart = Apart(f"{Path(path).name}.data")
+    write_pair(path, build_onnx(net, **wanted, apart=apart), apart)

@@ -48,7 +48,7 @@ def needed_for(graph: Graph, blobs: Iterable[str]) -> tuple[Graph, list[str]]:
     wanted = _values(graph, blobs, "outputs")
     needed, kept = set(wanted), []
     for node in reversed(graph.nodes):
-        if needed.intersection(node.tops):
+        if node.layer.kind != "data" and needed.intersection(node.tops):  # tops of data layers are inputs
             needed.update(node.bottoms)
             kept.append(node)
     inputs = [value for value in graph.inputs if value in needed]
