@@ -19,7 +19,7 @@ from .graph.build import load_graph
 from .graph.notes import warn_of_sharing
 from .graph.sizes import parameter_bytes, pass_values, require_memory
 from .layers import show
-from .module import CaffeNet, build_module
+from .module import CaffeNet, LayerModule, build_module
 from .weights.load import LoadReport, load_arrays, stored_counts
 from .weights.save import write_weights
 from .weights.sources import sources
@@ -140,12 +140,30 @@ def _array(value: torch.Tensor) -> np.ndarray:
 
 
 def params(net: CaffeNet) -> dict[str, list[torch.Tensor]]:
-    """Layer -> its live parameters and statistics in Caffe's order and shapes (layers that have some)."""
+    """Layer -> its live parameters and statistics in Caffe's order and shapes (layers that have some); raises NetError
+    where their module was exchanged."""
+    require_layers(net, having_blobs=True)
     return {node.name: net.layer(node.name).blobs for node in net.caffe.nodes if node.specs}
 
 
+def require_layers(net: CaffeNet, having_blobs: bool = False) -> None:
+    """Raise NetError naming every layer (of those with blobs alone) whose module somebody has exchanged."""
+    with Problems(NetError, net.caffe.file) as problems:
+        for node in net.caffe.nodes:
+            if node.layer.kind == "data" or (having_blobs and not node.specs):
+                continue
+            module = net.layer(node.name)
+            if not isinstance(module, LayerModule):
+                found = f"its module was exchanged for {type(module).__name__}, which is no layer of Caffe"
+                problems.add(found, layer=node.name, line=node.line, fix=_CHANGE)
+
+
+_CHANGE = "change the layer in the prototxt (docs/training.md), or keep the net's state_dict"
+
+
 def param_arrays(net: CaffeNet) -> dict[str, list[np.ndarray]]:
-    """Layer -> copies of its blobs as float32 arrays."""
+    """Layer -> copies of its blobs as float32 arrays; raises NetError for a net that is no longer the file's."""
+    require_layers(net)
     return {name: [blob.detach().cpu().numpy().copy() for blob in blobs] for name, blobs in params(net).items()}
 
 

@@ -16,7 +16,7 @@ from prototxt_gen.base.files import atomic_write
 from ..graph.graph import Graph, Node, Value
 from ..layers import Misfit, show
 from ..module import CaffeNet
-from ..net import params
+from ..net import params, require_layers
 from ..weights.sources import provenance
 from .apart import Apart, write_pair
 from .builder import OnnxGraph
@@ -177,7 +177,8 @@ def _part(graph: Graph, raw_heads: bool, outputs: Sequence[str], cut: Sequence[s
 
 
 def _held(net: CaffeNet) -> dict[str, list[np.ndarray]]:
-    """Layer -> its blobs as arrays that are only read: no copies, of what may be several GiB."""
+    """Layer -> its blobs as arrays that are only read: no copies, of what may be several GiB; raises NetError."""
+    require_layers(net)
     return {name: [blob.detach().cpu().numpy() for blob in blobs] for name, blobs in params(net).items()}
 
 
