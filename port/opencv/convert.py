@@ -11,13 +11,15 @@ import cv2
 import numpy as np
 import onnx
 
-from prototxt_gen.base.errors import ExportError, Problem, WeightsError
+from prototxt_gen.base.errors import CaffeError, ExportError, Problem, WeightsError
 
 from ..graph.graph import Graph, Node
 from ..module import CaffeNet
 from ..net import load_net, run_values
 from ..onnx.export import MAX_BYTES, build_onnx
 from .cache import Meaning, open_net
+
+Arrays = dict[str, np.ndarray]
 
 # Of a value's largest: OpenCV's Winograd convolutions are good for 1e-4; a layer that is read wrongly is off by
 # more than a hundredth
@@ -92,8 +94,7 @@ def check(net: CaffeNet, data: bytes, offered: Collection[str], constants: bool 
     """
     graph = net.caffe
     said = f"OpenCV {cv2.__version__}"
-    inputs = {value.blob: _random(value.shape or ()) for value in graph.inputs}
-    wanted = {name: value.detach().numpy() for name, value in run_values(net, inputs).items()}
+    inputs, wanted = _sample(net)
     reached = _follow_inputs(data) if constants else set()
     try:
         theirs = open_net(data)
@@ -123,13 +124,38 @@ def _follow_inputs(data: bytes) -> set[str]:
     return reached
 
 
-def _random(shape: tuple[int, ...]) -> np.ndarray:
-    """Images as noise; other inputs as rising numbers from 0 to 1, which labels, regions and boxes may be."""
-    rng = np.random.default_rng(len(shape))
+def _sample(net: CaffeNet) -> tuple[Arrays, Arrays]:
+    """Inputs that the net takes, and every value by PyTorch; raises NetError where it takes none of those tried."""
+    for number, make in enumerate(_MAKERS):
+        inputs = {value.blob: make(value.shape or ()) for value in net.caffe.inputs}
+        try:
+            values = run_values(net, inputs)
+        except CaffeError:
+            if number == len(_MAKERS) - 1:
+                raise
+            continue
+        return inputs, {name: value.detach().numpy() for name, value in values.items()}
+    raise AssertionError
+
+
+def _noise(shape: tuple[int, ...]) -> np.ndarray:
+    """Images as noise; other inputs as rising numbers, as regions and boxes are."""
     if len(shape) > 3 and max(shape[2:]) > 1:
-        return rng.normal(size=shape).astype(np.float32)
-    rising = np.sort(rng.random((shape[0] if shape else 1, int(np.prod(shape[1:])))), 1)
-    return rising.astype(np.float32).reshape(shape)
+        return np.random.default_rng(len(shape)).normal(size=shape).astype(np.float32)
+    return _rising(shape)
+
+
+def _rising(shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers from 0 to 1 that rise within each item; cut to integers they are label 0."""
+    rows = np.random.default_rng(len(shape)).random((shape[0] if shape else 1, int(np.prod(shape[1:]))))
+    return np.sort(rows, 1).astype(np.float32).reshape(shape)
+
+
+def _zeros(shape: tuple[int, ...]) -> np.ndarray:
+    return np.zeros(shape, np.float32)
+
+
+_MAKERS = (_noise, _rising, _zeros)
 
 
 def _difference(found: np.ndarray, wanted: np.ndarray, node: Node) -> str:
@@ -138,8 +164,11 @@ def _difference(found: np.ndarray, wanted: np.ndarray, node: Node) -> str:
         return _missing(found, wanted)
     if found.size != wanted.size:
         return f"shape {found.shape} instead of {wanted.shape}"
-    scale = float(np.abs(wanted).max(initial=0)) or 1.0
-    error = float(np.abs(found.reshape(wanted.shape) - wanted).max(initial=0)) / scale
+    found = found.reshape(wanted.shape)
+    valued = np.isfinite(wanted)  # the logarithm of noise is not
+    scale = float(np.abs(wanted).max(where=valued, initial=0)) or 1.0
+    with np.errstate(invalid="ignore"):
+        error = float(np.abs(found - wanted).max(where=valued, initial=0)) / scale
     return "" if error <= TOLERANCE else f"off by {error:.2g} of the largest value"
 
 

@@ -57,8 +57,10 @@ class CaffeNet(cv2.dnn.Net):
         if isinstance(wanted, str):
             (value,) = self._ready([wanted])
             return self._inner.forward(value)
-        values = self._ready(wanted)  # which may open another net
-        return list(self._inner.forward(values))
+        values = self._ready(wanted)
+        offered = self._form.meaning.outputs  # OpenCV 5 gives all of them or one
+        found = dict(zip(offered, self._inner.forward(offered), strict=True))
+        return [found[value] for value in values]
 
     def forwardAsync(self, outputName: str = "") -> Any:
         """A pass that OpenCV's own backend does not have: raises what OpenCV raises."""
