@@ -167,8 +167,11 @@ class Classifier:
                     except DataError as error:
                         problems.found += error.problems
                 if paths:
-                    rows = self.runner.rows(np.concatenate(inputs), self.blob)
-                    yield paths, rows.reshape(len(paths), crops, -1).mean(1)
+                    rows = self.runner.rows(np.concatenate(inputs), self.blob).reshape(len(paths), crops, -1)
+                    for path, row in zip(paths, rows, strict=True):
+                        if not np.isfinite(row).all():
+                            problems.add("the net gives no finite numbers for it", fix="check the weights", file=path)
+                    yield paths, rows.mean(1)
 
 
 def best(scores: NDArray[np.float32], count: int) -> list[int]:

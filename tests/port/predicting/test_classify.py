@@ -233,3 +233,9 @@ def test_all_unreadable_images_are_named(given, capsys):
     assert call(given, "--image-dims", "34,41", "--batch", "2", "--json", given["photos"]) == 2
     out, err = capsys.readouterr()
     assert "x.png" in err and "y.jpg" in err and not out
+
+
+def test_scores_that_are_no_numbers_are_named(given, capsys):
+    assert call(given, "--image-dims", "34,41", "--raw-scale", "inf", "--json", given["photos"]) == 2
+    out, err = capsys.readouterr()
+    assert all(f"{name}.png: the net gives no finite numbers" in err for name in "abcde") and not out
