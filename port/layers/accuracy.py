@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 
@@ -19,7 +21,7 @@ class Accuracy(Layer):
     kind = "metric"
     bottom_count = (2, 2)
     top_count = (1, 2)
-    no_gradient = (0, 1)
+    no_gradient: ClassVar[tuple[int, ...]] = (0, 1)
 
     top_k: int = 1
     axis: int = 1
@@ -55,23 +57,16 @@ class Accuracy(Layer):
         tops = self.reference([], x.detach().cpu().numpy(), label.detach().cpu().numpy())
         return tuple(torch.as_tensor(top, dtype=x.dtype, device=x.device) for top in tops)
 
-    def onnx(self, graph, x, label):
+    def onnx(self, graph, x, label, *weight):
         shape = graph.shape(x)
         axis = canonical_axis(self.axis, len(shape))
         order = [i for i in range(len(shape)) if i != axis] + [axis]
         turned = x if order == sorted(order) else graph.op("Transpose", x, perm=order)
         rows = graph.reshape(turned, (-1, shape[axis]))
         flat = graph.op("Cast", graph.reshape(label, (-1,)), to=7)
-        kept = graph.op("Cast", graph.op("Equal", flat, flat), to=1)
-        if self.ignore_label is not None:
-            same = graph.op("Equal", flat, graph.constant(self.ignore_label, np.int64))
-            kept = graph.op("Cast", graph.op("Not", same), to=1)
-            flat = graph.op("Where", same, graph.constant(0, np.int64), flat)
+        kept, flat = self._kept(graph, flat, *weight)
         hit = graph.op("Mul", self._hits(graph, rows, flat, shape[axis]), kept)
-        total = graph.reduce("ReduceSum", kept)
-        if not self.at.habits.accuracy_of_nothing_is_nan:
-            total = graph.op("Max", total, graph.constant(1.0))
-        accuracy = graph.op("Div", graph.reduce("ReduceSum", hit), total)
+        accuracy = graph.op("Div", graph.reduce("ReduceSum", hit), self._divisor(graph, kept))
         if self.at.tops == 1:
             return (accuracy,)
         depth = graph.constant([shape[axis]], np.int64)
@@ -79,6 +74,19 @@ class Accuracy(Layer):
         counts = graph.reduce("ReduceSum", graph.op("Mul", member, kept), (1,))
         hits = graph.reduce("ReduceSum", graph.op("Mul", member, hit), (1,))
         return accuracy, graph.op("Div", hits, graph.op("Max", counts, graph.constant(1.0)))
+
+    def _kept(self, graph, flat: str, *weight: str) -> tuple[str, str]:
+        """1 for each location that counts, else 0; and the labels, with an existing one where they are ignored."""
+        kept = graph.op("Cast", graph.op("Equal", flat, flat), to=1)
+        if self.ignore_label is None:
+            return kept, flat
+        same = graph.op("Equal", flat, graph.constant(self.ignore_label, np.int64))
+        kept = graph.op("Cast", graph.op("Not", same), to=1)
+        return kept, graph.op("Where", same, graph.constant(0, np.int64), flat)
+
+    def _divisor(self, graph, kept: str) -> str:
+        total = graph.reduce("ReduceSum", kept)
+        return total if self.at.habits.accuracy_of_nothing_is_nan else graph.op("Max", total, graph.constant(1.0))
 
     def _hits(self, graph, rows, flat, classes: int) -> str:
         column = graph.op("Unsqueeze", flat, graph.constant([1], np.int64))

@@ -81,10 +81,12 @@ PACKS: dict[str, Pack] = {
         "face nets: center, angular and margin losses",
         "happynear",
         "Flip InnerDistance CenterLoss MarginInnerProduct LabelSpecificAdd LabelSpecificMargin LabelSpecificRescale "
-        "LabelSpecificAffine LargeMarginInnerProduct Normalize NormalizedLayer FocalLoss ChannelScale",
+        "LabelSpecificAffine LargeMarginInnerProduct Normalize NormalizedLayer FocalLoss ChannelScale Truncation "
+        "SoftTruncation Cosine Arccos EltwiseAffine Pairwise Gram GeneralTripletLoss GeneralContrastiveLoss",
         "flip_param inner_distance_param center_loss_param margin_inner_product_param label_specific_add_param "
         "label_specific_margin_param label_specific_rescale_param label_specific_affine_param normalize_param "
-        "largemargin_inner_product_param focal_loss_param channel_scale_param",
+        "largemargin_inner_product_param focal_loss_param channel_scale_param truncation_param soft_truncation_param "
+        "eltwise_affine_param pairwise_param general_triplet_loss_param general_contrastive_loss_param",
     ),
     "openpose": _pack("OpenPose", "openpose", "ImResize Nms CPMData", "imresize_param cpm_transform_param"),
     "flow": _pack(
