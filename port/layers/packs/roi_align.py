@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import product
-from math import ceil, floor, isfinite, prod
+from math import isfinite, prod
+from typing import Any
 
 import numpy as np
 import torch
 
-from ..base import FLT_MAX, Layer, Misfit, register, show
+from ..base import Layer, Misfit, register, show
 from ..values import check_finite, check_places
 
 # The quarter points of a region, along y and x, in the fork's order.
@@ -58,16 +58,20 @@ class ROIAlign(Layer):
         return {"start": start, "length": end - start, "first": first, "count": count, "empty": high <= low}
 
     @staticmethod
-    def _nearness(cells: np.ndarray, span: Bins, samples: np.ndarray) -> np.ndarray:
+    def _nearness(cells: np.ndarray, span: Bins, samples: np.ndarray, kind: Any) -> np.ndarray:
         """Along an axis: R x bins x ... x points to ... x samples, 1 on a sample's point and 0 beyond half a region."""
-        start, length = (span[name].reshape(-1, *[1] * (cells.ndim - 1)) for name in ("start", "length"))
+        shape = (-1, *[1] * (cells.ndim - 1))
+        start, length = (span[name].reshape(shape).astype(kind) for name in ("start", "length"))
         with np.errstate(invalid="ignore", divide="ignore"):
-            place = np.float32(2) * (cells.astype(np.float32) - start) / length - np.float32(1)
-        place = np.clip(np.where(length == 0, np.float32(0), place), np.float32(-1), np.float32(1))
-        return np.maximum(np.float32(0), np.float32(1) - np.abs(samples - place[..., None]))
+            place = kind(2) * (cells.astype(kind) - start) / length - kind(1)
+        place = np.clip(np.where(length == 0, kind(0), place), kind(-1), kind(1))
+        return np.maximum(kind(0), kind(1) - np.abs(samples.astype(kind) - place[..., None]))
 
-    def points(self, x, rois: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Places in the whole blob for channel 0, R x PH x PW x points; weights with samples behind; empty bins."""
+    def points(self, x, rois: np.ndarray, kind: Any = np.float32) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Places in the whole blob for channel 0, R x PH x PW x points; weights with samples behind; empty bins.
+
+        Bins are laid out in float32, as in the fork; weights are computed in `kind`.
+        """
         rois = rois.reshape(-1, 5).astype(np.float32)
         _, channels, high, wide = x
         rows = self._spans(rois, 2, self.pooled_h, high)
@@ -77,7 +81,9 @@ class ROIAlign(Layer):
         row = rows["first"][:, :, None, None] + number // across
         column = columns["first"][:, None, :, None] + number % across
         there = number < (rows["count"][:, :, None] * columns["count"][:, None, :])[..., None]
-        weights = self._nearness(row, rows, _SAMPLES[:, 0]) * self._nearness(column, columns, _SAMPLES[:, 1])
+        weights = self._nearness(row, rows, _SAMPLES[:, 0], kind) * self._nearness(
+            column, columns, _SAMPLES[:, 1], kind
+        )
         place = rois[:, 0].astype(np.int64)[:, None, None, None] * (channels * high * wide) + row * wide + column
         return place, weights * there[..., None], rows["empty"][:, :, None] | columns["empty"][:, None, :]
 
@@ -87,33 +93,14 @@ class ROIAlign(Layer):
 
     def reference(self, blobs, x, rois):
         self._check(x, rois)
-        y = np.zeros((len(rois), x.shape[1], self.pooled_h, self.pooled_w))
-        scale, one = np.float32(self.spatial_scale), np.float32(1)
-        for n, roi in enumerate(rois.reshape(-1, 5).astype(np.float32)):
-            x1, y1, x2, y2 = roi[1:] * scale
-            tall, wide = (max(b - a + one, one) for a, b in ((y1, y2), (x1, x2)))
-            for i, j in np.ndindex(y.shape[2:]):
-                top, bottom = (_clipped(k, tall, self.pooled_h, y1, x.shape[2]) for k in (i, i + 1))
-                left, right = (_clipped(k, wide, self.pooled_w, x1, x.shape[3]) for k in (j, j + 1))
-                cells = list(product(range(ceil(top), floor(bottom) + 1), range(ceil(left), floor(right) + 1)))
-                least = 0.0 if bottom <= top or right <= left else -FLT_MAX
-                y[n, :, i, j] = self._largest(x, int(roi[0]), cells[:_POINTS], (y1, x1, y2 - y1, x2 - x1), least)
-        return (y,)
-
-    @staticmethod
-    def _largest(x, item: int, cells, region, least: float) -> np.ndarray:
-        """The largest sample over a bin's cells, by channel."""
-        flat, (channels, high, wide) = x.reshape(-1), x.shape[1:]
-        sums = np.zeros((len(_SAMPLES), channels))
-        for row, column in cells:
-            place = (item * channels + np.arange(channels)) * high * wide + row * wide + column
-            memory = np.concatenate([flat, np.zeros(_gap(flat.size)), flat[: wide + 1], [0]])
-            value = memory[np.minimum(place, memory.size - 1)]
-            ends = zip((row, column), region[:2], region[2:], strict=True)
-            at = [0.0 if size == 0 else np.clip(2 * (cell - start) / size - 1, -1, 1) for cell, start, size in ends]
-            for total, sample in zip(sums, _SAMPLES, strict=True):
-                total += value * prod(max(0.0, 1 - abs(s - a)) for s, a in zip(sample, at, strict=True))
-        return np.maximum(sums.max(0), least)
+        place, weights, empty = self.points(x.shape, rois, np.float64)
+        flat = x.reshape(-1)
+        memory = np.concatenate([flat, np.zeros(_gap(flat.size)), flat[: x.shape[3] + 1], [0]])
+        sums = np.empty((len(rois), x.shape[1], self.pooled_h, self.pooled_w))
+        for channel in range(x.shape[1]):
+            values = memory[np.minimum(place + channel * prod(x.shape[2:]), memory.size - 1)]
+            sums[:, channel] = (values[..., None] * weights).sum(-2).max(-1)
+        return (np.where(empty[:, None], np.maximum(sums, 0), sums),)
 
     def forward(self, module, x, rois):
         self._check(x, rois)
@@ -217,9 +204,3 @@ def _gap(values: int) -> int:
     time, 8 of them its own), and that held the bottom's copy.
     """
     return ((4 * values + 23) // 16 * 16 - 4 * values) // 4
-
-
-def _clipped(edge: int, size: np.float32, bins: int, start: np.float32, extent: int) -> np.float32:
-    """A bin's edge in float32, within the map."""
-    place = np.float32(edge) * (size / np.float32(bins)) + start
-    return min(max(place, np.float32(0)), np.float32(extent))

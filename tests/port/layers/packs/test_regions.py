@@ -73,7 +73,8 @@ def test_roi_align(bins, scale, seed):
     fields = {"roi_align_param": {"pooled_h": bins[0], "pooled_w": bins[1], "spatial_scale": scale}}
     run = Run("ROIAlign", [numbers(2, 3, 9, 11), rois], fields=fields)
     expected = largest_samples(run.double()[0], run.inputs[1], bins, scale)
-    near(run.reference()[0], expected, 1e-7)  # the reference weighs in double precision, the loops in single
+    # the reference weighs in double precision throughout, the loops in single: two roundings of 6e-8 a factor
+    near(run.reference()[0], expected, 3e-7)
     agree(run.torch(), [expected], FORWARD, "torch")
     for opset in OPSETS:
         agree(run.onnx(opset), [expected], FORWARD, "ONNX")
