@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from prototxt_gen.base import command
-from prototxt_gen.base.errors import UsageError
+from prototxt_gen.base.errors import Problems, UsageError
+from prototxt_gen.base.files import atomic_write, same_file, unwritable
 
 from .options import add_device, add_net, numbers
 
@@ -34,6 +35,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("--labels", type=Path, metavar="FILE", help="names, one a line; synset_words.txt")
     parser.add_argument("--top", type=int, default=5, metavar="N", help="how many classes are printed (default: 5)")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write all scores too, as .npy (images, classes)")
     parser.add_argument("--batch", type=int, default=10, metavar="N", help="crops computed at once (default: 10)")
     add_device(parser)
     way = parser.add_argument_group("preparation")
@@ -57,6 +59,8 @@ _LIKE = (
 
 def run(args: argparse.Namespace) -> int:
     """Classify, and print a table or JSON."""
+    import numpy as np
+
     from ..images import find_images
     from ..net import load_net
     from ..predicting.classifier import Classifier, best
@@ -64,8 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from ..predicting.part import only_input
     from ..scoring.engines import choose_device
 
-    if args.top < 1 or args.batch < 1:
-        raise UsageError(f"--top {args.top}, --batch {args.batch}; expected 1 or more")
+    _check(args)
     images = find_images(args.images)
     net = load_net(args.prototxt, args.caffemodel, dialect=args.dialect)
     preparation = _preparation(args, only_input(net)[1][1])
@@ -74,16 +77,33 @@ def run(args: argparse.Namespace) -> int:
     names = read_labels(args.labels, classifier.classes) if args.labels else [""] * classifier.classes
     if args.mean is None:
         print("note: no --mean: nothing is subtracted", file=sys.stderr)
-    found = []
+    found, rows = [], []
     for paths, scores in _watched(classifier, images):
         for path, row in zip(paths, scores, strict=True):
             top = [{"class": i, "score": float(row[i]), "label": names[i]} for i in best(row, args.top)]
+            rows.append(row)
             found.append({"image": str(path), "top": top})
             if not args.json:
                 print("\n".join(_lines(found[-1])), flush=True)
     if args.json:
         print(json.dumps(found, indent=1))
+    if args.output:
+        with atomic_write(args.output) as file:
+            np.save(file, np.stack(rows))
     return command.OK
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise UsageError for numbers that make no sense, and an output that cannot be written."""
+    with Problems(UsageError) as problems:
+        for name in ("top", "batch"):
+            if getattr(args, name) < 1:
+                problems.add(f"--{name} {getattr(args, name)}", expected="1 or more")
+        if args.output:
+            read = [args.prototxt, *args.images, *([args.labels] if args.labels else [])]
+            if args.output.suffix != ".npy" or any(same_file(path, args.output) for path in read):
+                problems.add(f"--output {args.output}", expected="a file of its own whose name ends in .npy")
+            problems.found += unwritable(args.output, "choose another --output")
 
 
 def _preparation(args: argparse.Namespace, channels: int) -> Any:

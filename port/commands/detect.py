@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     detector = Detector(net, _preparation(args), blob=args.blob, device=choose_device(args.device))
     names: dict[int, str] = {}
     if args.labels:
-        names = read_label_map(args.labels, *(detector.labels or (0, 0)))
+        names = read_label_map(args.labels, *(detector.labels or (None, 0)))
     if args.mean is None:
         print("note: no --mean: nothing is subtracted", file=sys.stderr)
     found = _found(args, detector, images, pictures, names)

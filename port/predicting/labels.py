@@ -26,17 +26,17 @@ def read_labels(path: str | Path, classes: int) -> list[str]:
     return [match[1].split(",")[0] for match in named if match] if all(named) else lines
 
 
-def read_label_map(path: str | Path, labels: int, first: int = 0) -> dict[int, str]:
+def read_label_map(path: str | Path, labels: int | None, first: int = 0) -> dict[int, str]:
     """Label -> name, from SSD's label map (a prototxt of items) or a list of lines.
 
-    `labels`: how many the net knows, the background's included. A list has a line for each; or, where label 0 is the
-    background (`first` 1), one for each but it. Raises DataError.
+    `labels`: how many the net knows, the background's included (None: unknown). A list has a line for each; or, where
+    label 0 is the background (`first` 1), one for each but it. Raises DataError.
     """
     text = read_text(path, DataError)
     if items := _ITEM.findall(text):
         return dict(_item(path, item) for item in items)
     lines = [line.strip() for line in text.rstrip().splitlines()]
-    if len(lines) == labels:
+    if labels is None or len(lines) == labels:
         return dict(enumerate(lines))
     if len(lines) == labels - first:
         return dict(enumerate(lines, first))

@@ -72,7 +72,9 @@ class Runner:
 
     def run(self, block: Floats) -> dict[str, Floats]:
         """Images N x C x H x W -> blob -> values, as the net gives them."""
-        with torch.inference_mode():
+        cudnn = torch.backends.cudnn
+        exact = cudnn.flags(enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False)
+        with torch.inference_mode(), exact:
             given = {self.name: torch.from_numpy(np.ascontiguousarray(block)).to(self.device)}
             return {blob: value.cpu().numpy() for blob, value in self.part(**given).items()}
 

@@ -215,7 +215,7 @@ def test_bad_weights(call, files, tmp_path, name, says):
 
 
 BAD = [
-    ("port", ["export", "--opset", 12, "--output", "{out}", "{good}"], ["opset 12; expected 13 to 26"]),
+    ("port", ["export", "--opset", 10, "--output", "{out}", "{good}"], ["opset 10; expected 11 to 26"]),
     ("port", ["export", "--output", "{photo.jpg}/x.onnx", "{good}"], ["cannot write"]),
     (
         "port",

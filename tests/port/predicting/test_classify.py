@@ -182,9 +182,12 @@ def test_the_command(given, tmp_path, capsys):
     dims = f"{DIMS[0]},{DIMS[1]}"
     (tmp_path / "names.txt").write_text("".join(f"n0000000{i} thing {i}, other words\n" for i in range(CLASSES)))
     asked = ["--image-dims", dims, "--mean", "104,117.5,123.25", "--labels", tmp_path / "names.txt"]
-    assert call(given, *asked, "--json", "--top", 3, given["photos"]) == 0
+    output = tmp_path / "scores.npy"
+    assert call(given, *asked, "--json", "--top", 3, "--output", output, given["photos"]) == 0
     found = json.loads(capsys.readouterr().out)
     net = port.load_net(given["prototxt"], given["caffemodel"])
+    written = Classifier(net, Preparation(DIMS, MEAN)).predict(sorted(given["photos"].iterdir()))
+    np.testing.assert_array_equal(np.load(output), written)
     for each, path in zip(found, sorted(given["photos"].iterdir()), strict=True):
         scores = Classifier(net, Preparation(DIMS, MEAN)).predict([path])[0]
         assert each["image"] == str(path)
@@ -210,6 +213,9 @@ MISTAKES = [
     (["--like", "cpp", "--raw-scale", "1"], "--raw-scale with --like cpp"),
     (["--like", "cpp", "--oversample"], "--oversample with --like cpp"),
     (["--top", "0"], "--top 0"),
+    (["--batch", "0"], "--batch 0"),
+    (["--output", "x.txt"], "ends in .npy"),
+    (["--output", "{net}/x.npy"], "a writable folder"),
     (["--blob", "probe"], "did you mean 'prob'"),
     (["--mean", "1,2"], "expected 3"),
     (["--labels", "{net}"], "expected 7, one for each class"),

@@ -189,6 +189,7 @@ def test_label_maps(tmp_path):
     path.write_text("cat\ndog\n")
     assert read_label_map(path, 2, 0) == {0: "cat", 1: "dog"} == read_label_map(path, 2, 1)
     assert read_label_map(path, 3, 1) == {1: "cat", 2: "dog"}
+    assert read_label_map(path, None) == {0: "cat", 1: "dog"}
     for labels in (3, 4):
         with pytest.raises(DataError):
             read_label_map(path, labels, 0)
