@@ -17,17 +17,19 @@ from .source import Source
 KEPT = 4  # nets for different shapes that stay in memory
 
 
-class CaffeNet(cv2.dnn.Net):
-    """A `cv2.dnn.Net` made of Caffe files.
+class CaffeNet:
+    """A net made of Caffe files, with the methods of `cv2.dnn.Net`, which it is to `isinstance`.
 
     The net is converted for the shapes of its inputs: other shapes in `setInput` take another conversion, at the next
     pass. C++ classes that take a net (`cv2.dnn.DetectionModel`) want `plain()`.
     """
 
+    # No subclass: OpenCV frees its objects in a way that brings the interpreter down for those of subclasses.
+    __class__ = property(lambda self: cv2.dnn.Net)  # type: ignore[assignment]
+
     def __init__(self, source: Source):
-        super().__init__()
         self._source = source
-        self._fed: dict[str, tuple[Any, ...]] = {}
+        self._fed: dict[str, np.ndarray] = {}
         self._settings: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
         self._nets: OrderedDict[tuple[Any, ...], tuple[Form, Any]] = OrderedDict()
         self._taps: tuple[str, ...] = ()
@@ -40,8 +42,8 @@ class CaffeNet(cv2.dnn.Net):
         inputs = list(self._form.meaning.inputs)
         if name and name not in inputs:
             raise NetError(Problem(f"the net has no input '{name}'", fix=closest(name, inputs)))
-        values = np.array(blob.get() if isinstance(blob, cv2.UMat) else blob, order="C")
-        self._fed[name or inputs[0]] = (values, scalefactor, mean)
+        values = np.array(blob.get() if isinstance(blob, cv2.UMat) else blob, np.float32, order="C")
+        self._fed[name or inputs[0]] = _scaled(values, float(scalefactor), mean)
         self._stale = True
 
     def forward(self, *args: Any, **named: Any) -> Any:
@@ -115,7 +117,7 @@ class CaffeNet(cv2.dnn.Net):
     def _ready(self, names: Sequence[str]) -> list[str]:
         """The values of some layers or blobs, in a net that fits the inputs and has been given them."""
         values = [self._value(name) for name in names]
-        fed = {name: parts[0].shape for name, parts in self._fed.items()}
+        fed = {name: values.shape for name, values in self._fed.items()}
         now = {name: tuple(shape) for name, shape in self._form.meaning.inputs.items()}
         missing = set(values) - set(self._form.meaning.outputs)
         if missing or now != now | fed:
@@ -123,8 +125,8 @@ class CaffeNet(cv2.dnn.Net):
             self._form, self._inner = self._opened(now | fed)
             self._stale = True
         if self._stale:
-            for name, parts in self._fed.items():
-                self._inner.setInput(parts[0], name, *parts[1:])
+            for name, given in self._fed.items():
+                self._inner.setInput(given, name)
             self._stale = False
         return values
 
@@ -155,6 +157,19 @@ class CaffeNet(cv2.dnn.Net):
         self._settings[name] = args, named
         results = [getattr(inner, name)(*args, **named) for _, inner in self._nets.values()]
         return results[-1]
+
+
+def _scaled(values: np.ndarray, factor: float, mean: Any) -> np.ndarray:
+    """An input less the mean of each of its first four channels, times a factor, which OpenCV 5 leaves to its callers."""
+    means = np.zeros(4, np.float32)
+    given = np.ravel(np.asarray(mean, np.float32))[:4]
+    means[: len(given)] = given
+    if means.any():
+        if values.ndim < 2 or values.shape[1] > 4:
+            found = f"a mean for an input of shape {'x'.join(map(str, values.shape))}"
+            raise NetError(Problem(found, "up to 4 channels", "subtract the mean before"))
+        values = values - means[: values.shape[1]].reshape(1, -1, *[1] * (values.ndim - 2))
+    return values if factor == 1 else values * np.float32(factor)
 
 
 def _delegate(name: str) -> Callable[..., Any]:

@@ -7,10 +7,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from opencv_reader import READS_CAFFE, caffe_reader
 from small_nets import conv, fully, inputs, layer, miniature
 
 import port
@@ -39,7 +41,9 @@ def test_every_blob_of_the_miniature_in_every_runtime(dialect, batch):
     assert report.inputs.startswith(f"data {batch}x3x224x224 photographs: astronaut.png")
     counts = {name: sum(name in row.comparisons for row in report.rows) for name in ("torch", "onnx", "opencv")}
     assert counts["torch"] == counts["onnx"] == len(report.rows) > 350
-    if dialect == "bvlc":
+    if not READS_CAFFE:
+        assert counts["opencv"] == 0 and "has no reader of Caffe files" in report.left_out["opencv"]
+    elif dialect == "bvlc":
         # all but what OpenCV's importer has no layer of its own for
         assert counts["opencv"] >= len(report.rows) - 5 and not report.left_out
     else:
@@ -85,7 +89,8 @@ def sabotaged(small, monkeypatch):
     return compare
 
 
-each_runtime = pytest.mark.parametrize("runtime", ["torch", "onnx", "opencv"])
+RUNTIMES = ("torch", "onnx", *(["opencv"] if READS_CAFFE else []))
+each_runtime = pytest.mark.parametrize("runtime", ["torch", "onnx", pytest.param("opencv", marks=caffe_reader)])
 
 
 def wrong_in(report) -> set[str]:
@@ -98,11 +103,18 @@ def test_the_small_net_passes(small):
     assert [row.value for row in report.rows] == [
         *("conv1@conv1", "conv1@bn1", "conv1@scale1", "conv1", "pool1", "conv2", "sum", "pool2", "logits")
     ]
-    assert all(set(row.comparisons) >= {"torch", "onnx"} for row in report.rows)
-    assert [row.value for row in report.rows if "opencv" in row.comparisons] == [row.value for row in report.rows]
+    assert all(set(row.comparisons) == set(RUNTIMES) for row in report.rows)
     text = net_table(report)
     assert "PASS: all within 1e-05" in text and ">>>" not in text and text.count("  pass") == 9
-    assert "opencv: 9 of 9 blobs against the float64 reference, largest relative error" in text
+    for name in RUNTIMES:
+        assert f"{name}: 9 of 9 blobs against the float64 reference, largest relative error" in text
+
+
+def test_opencv_without_a_reader_is_left_out(small, monkeypatch):
+    monkeypatch.delattr(cv2.dnn, "readNetFromCaffe", raising=False)
+    report = verify_net(*small, images=PHOTOGRAPHS[:1])
+    assert report and report.left_out == {"opencv": f"OpenCV {cv2.__version__} has no reader of Caffe files; 4.x has"}
+    assert report.left_out["opencv"] in net_table(report) and report.runtimes == ["torch", "onnx"]
 
 
 @each_runtime
@@ -128,7 +140,7 @@ def test_other_weights_in_one_layer(sabotaged, runtime, small):
     before, _, after = text.partition(">>> first divergent layer: 'conv2' (Convolution)\n")
     assert after.startswith("conv2 ") and "FAIL" not in before
     assert "FAIL: " in text and "first in layer 'conv2'" in text.splitlines()[-1]
-    for name in ("torch", "onnx", "opencv"):  # what failed has its largest error in the summary too
+    for name in RUNTIMES:  # what failed has its largest error in the summary too
         assert f"{name}: 9 of 9 blobs against the float64 reference, largest relative error " in text
 
 
@@ -181,7 +193,7 @@ def test_a_mistake_of_the_reference_shows_in_every_runtime(small, monkeypatch):
 
     monkeypatch.setattr(parity_net, "run_reference", wrong)
     report = verify_net(*small, images=PHOTOGRAPHS[:1])
-    assert report.first_divergent.layer == "sum" and wrong_in(report) == {"torch", "onnx", "opencv"}
+    assert report.first_divergent.layer == "sum" and wrong_in(report) == set(RUNTIMES)
     assert [row.value for row in report.rows if not row] == ["sum"]
 
 
@@ -206,10 +218,11 @@ def test_a_blob_that_a_runtime_does_not_compute(sabotaged):
 
     report = sabotaged("torch", without("pool1"))
     assert [row.value for row in report.rows if not row] == ["pool1"] and "not computed" in net_table(report)
-    report = sabotaged("opencv", without("logits"))  # an output must always be there
+    report = sabotaged(RUNTIMES[-1], without("logits"))  # an output must always be there
     assert not report and not next(row for row in report.rows if row.value == "logits")
 
 
+@caffe_reader
 def test_opencv_may_lack_inner_blobs(sabotaged):
     report = sabotaged("opencv", lambda run, job: {k: v for k, v in run(job).items() if k != "pool1"})
     assert report and "opencv" not in next(row for row in report.rows if row.value == "pool1").comparisons
@@ -225,7 +238,7 @@ def test_a_runtime_that_cannot_run_is_an_error(sabotaged):
 
 def test_the_tolerance_decides(small):
     report = verify_net(*small, images=PHOTOGRAPHS[:1])
-    worst = max(report.worst(name)[1].relative for name in ("torch", "onnx", "opencv"))
+    worst = max(report.worst(name)[1].relative for name in RUNTIMES)
     assert 0 < worst < 2e-6
     assert verify_net(*small, images=PHOTOGRAPHS[:1], tolerance=worst)
     assert not verify_net(*small, images=PHOTOGRAPHS[:1], tolerance=worst / 2)
@@ -263,7 +276,8 @@ def test_other_inputs_are_random_and_without_photographs_all_are(small, tmp_path
     assert said == "image 3x3x5x7 photographs: astronaut.png; more 3x3x5x7 random; vector 3x6 random"
     assert "photographs" not in net_inputs(net, [], 3)[1]
     report = verify_net(tmp_path / "n.prototxt", None, images=PHOTOGRAPHS[:1], batch=3)
-    assert report and report.left_out == {"opencv": "it reads one caffemodel file, and none was given"}
+    assert report and list(report.left_out) == ["opencv"]
+    assert not READS_CAFFE or report.left_out["opencv"] == "it reads one caffemodel file, and none was given"
 
 
 # -- the command ---------------------------------------------------------------------------------------------------
@@ -297,7 +311,7 @@ def test_the_command_passes_with_0(command, tmp_path):
         "runtimes": 0,
     }
     for blob in report["blobs"]:
-        assert set(blob["runtimes"]) == {"torch", "onnx", "opencv"}
+        assert set(blob["runtimes"]) == set(RUNTIMES)
         assert all(r["passed"] and 0 <= r["relative"] < 1e-5 for r in blob["runtimes"].values())
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from opencv_reader import caffe_reader
 
 import port
 from port.layers import REGISTRY
@@ -31,7 +32,7 @@ DETECTIONS = ["detection_output_0", "detection_output_1", "detection_output_4"] 
 # Where OpenCV computes something else than the fork that was recorded.
 OTHERWISE = ["interp_4", "prior_box_2", "prior_box_7", "relu6", "reorg_0", "resample_1", "swish_1"]
 
-pytestmark = pytest.mark.skipif(not hasattr(cv2.dnn, "readNetFromCaffe"), reason="this OpenCV reads no Caffe files")
+pytestmark = caffe_reader
 
 
 def both(name: str, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
