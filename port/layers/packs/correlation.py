@@ -100,7 +100,7 @@ class _Correlating(Layer):
             second = b[:, :, row : row + h, column : column + w]
             terms = first * second if self.correlation_type == "MULTIPLY" else (first - second).abs()
             parts.append(terms.mean(1, keepdim=True))
-        return (F.avg_pool2d(torch.cat(parts, 1), self.kernel_size or 0, self.stride_1),)
+        return (F.avg_pool2d(torch.cat(parts, 1), self.kernel_size or 0, min(self.stride_1, max(h, w))),)
 
     def onnx(self, graph, a, b):
         shape = graph.shape(a)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..base import Array, Layer, Misfit, register, show
+from ..values import check_finite
 from .boxes import areas, overlap_tensor, overlaps
 from .pixels import in_pixels, in_pixels_tensor, pixel_overlap_tensor, pixel_overlaps, read_sizes, resize_of
 from .prior_box import extent
@@ -57,7 +58,14 @@ class DetectionEvaluate(Layer):
                 raise Misfit(f"{what} of {show(shape)}", f"1 x 1 x rows x {width}", "bottom")
         return ((1, 1, self.num_classes - 1 + extent(found, 2), 5),)
 
+    @staticmethod
+    def _check(found, truth) -> None:
+        """Raise Misfit for items and labels that are no numbers."""
+        for bottom, (rows, what) in enumerate(((found.reshape(-1, 7), "detections"), (truth.reshape(-1, 8), "truth"))):
+            check_finite(rows[:, :2], f"item or label of the {what}", bottom)
+
     def reference(self, blobs, found, truth):
+        self._check(found, truth)
         sizes = read_sizes(self.name_size_file) if self.name_size_file else []
         rows = self._rows(found.reshape(-1, 7), self._truths(truth.reshape(-1, 8)), sizes)
         size = (self.num_classes or 0) - 1 + int((found.reshape(-1, 7)[:, 1] != -1).sum())
@@ -123,6 +131,7 @@ class DetectionEvaluate(Layer):
         return judged
 
     def forward(self, module, found, truth):
+        self._check(found, truth)
         rows, width = found.detach().reshape(-1, 7), int(self.num_classes or 0)
         rows = rows[rows[:, 1] != -1]
         truth = self._kept(truth.detach().reshape(-1, 8))

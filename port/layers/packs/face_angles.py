@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import cos, pi, radians, sin
+from math import pi, radians
 
 import numpy as np
 import torch
@@ -86,6 +86,12 @@ class LabelSpecificAffine(LabelSpecific):
         return graph.op("Min", graph.op("Add", bent, graph.constant(bias)), graph.constant(EDGE)), x
 
 
+def _turn(margin: float) -> tuple[float, float]:
+    """Cosine and sine of a margin in degrees; of one without end they are no numbers, as in C."""
+    with np.errstate(invalid="ignore"):
+        return float(np.cos(radians(margin))), float(np.sin(radians(margin)))
+
+
 class _Turned(torch.autograd.Function):
     """cos(theta + margin) of x = cos(theta); `faithful`: with the wrong sign that the fork's gradient has."""
 
@@ -93,8 +99,9 @@ class _Turned(torch.autograd.Function):
     def forward(ctx, x, margin, faithful):
         rest = (1 - x * x + THIN).sqrt()
         ctx.save_for_backward(x / rest)
-        ctx.cos, ctx.sin = cos(radians(margin)), sin(radians(margin)) * (-1 if faithful else 1)
-        return x * ctx.cos - rest * sin(radians(margin))
+        ctx.cos, across = _turn(margin)
+        ctx.sin = across * (-1 if faithful else 1)
+        return x * ctx.cos - rest * across
 
     @staticmethod
     def backward(ctx, grad):
@@ -147,17 +154,17 @@ class LabelSpecificMargin(LabelSpecific):
             blobs[0][...] = values[0]
 
     def changed(self, own, others, values):
-        turn = radians(values[0])
+        along, across = _turn(values[0])
         with np.errstate(invalid="ignore"):
-            return own * cos(turn) - np.sqrt(1 - own * own + THIN) * sin(turn) if turn else own, others
+            return own * along - np.sqrt(1 - own * own + THIN) * across if values[0] else own, others
 
     def changed_tensors(self, own, others, values):
         return _Turned.apply(own, values[0], self.at.faithful_bugs) if values[0] else own, others
 
     def changed_onnx(self, graph, x, values):
-        turn = radians(values[0])
-        if not turn:
+        along, across = _turn(values[0])
+        if not values[0]:
             return x, x
         left = graph.op("Sub", graph.constant(1 + THIN), graph.op("Mul", x, x))
-        across = graph.op("Mul", graph.op("Sqrt", left), graph.constant(sin(turn)))
-        return graph.op("Sub", graph.op("Mul", x, graph.constant(cos(turn))), across), x
+        aside = graph.op("Mul", graph.op("Sqrt", left), graph.constant(across))
+        return graph.op("Sub", graph.op("Mul", x, graph.constant(along)), aside), x

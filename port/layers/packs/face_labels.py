@@ -102,8 +102,9 @@ class LabelSpecific(Layer):
 
 
 def grown(gamma: float, iteration: int, power: float) -> float:
-    """(1 + gamma * iteration) ^ power."""
-    return (1 + gamma * iteration) ** power
+    """(1 + gamma * iteration) ^ power as C has it: infinite or no number where there is none."""
+    with np.errstate(all="ignore"):
+        return float(np.power(np.float64(1 + gamma * iteration), power))
 
 
 @register

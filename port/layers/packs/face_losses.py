@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..base import FLT_MIN, BlobSpec, Misfit, canonical_axis, register, same_shape, show
+from ..base import FLT_MIN, BlobSpec, Misfit, canonical_axis, per_item, register, same_shape, show
 from ..classification import last_axis, one_label_a_location, softmax
 from ..losses import Loss, NormalizedLoss, over_items
 from ..memory import Reads
@@ -75,7 +75,7 @@ class CenterLoss(Loss):
         centres = module.blobs[0]
         check_places(label, len(centres), "label")
         labels = label.detach().reshape(-1).long()
-        return (_Centre.apply(x.reshape(len(x), -1), centres, labels, self.distance_type == "L1"),)
+        return (_Centre.apply(per_item(x), centres, labels, self.distance_type == "L1"),)
 
     def onnx(self, graph, x, label):
         flat = graph.op("Cast", graph.reshape(label, (-1,)), to=7)

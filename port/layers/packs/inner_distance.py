@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..base import BlobSpec, Layer, Misfit, canonical_axis, register, show
+from ..base import BlobSpec, Layer, Misfit, canonical_axis, per_item, register, show
 from ..values import check_places
 
 EPS = 1e-6  # is added to a centre's sum of squares before it is normalised
@@ -94,7 +94,7 @@ class InnerDistance(Layer):
         if self.normalize and not more:
             centres = centres / np.sqrt((centres**2).sum(1, keepdims=True) + EPS)
             blobs[0][...] = centres if self.train else blobs[0]
-        centres = centres.reshape(-1, rows.shape[1])
+        centres = per_item(centres)
         if more[1:]:
             check_places(more[1], len(centres), "label", bottom=2)
         apart = np.stack([rows - centre for centre in centres], 1)
@@ -110,7 +110,7 @@ class InnerDistance(Layer):
                 if self.train:
                     centres.div_(length)
             centres = centres if self.train else centres / length
-        centres = centres.reshape(-1, rows.shape[1])
+        centres = per_item(centres)
         if more[1:]:
             check_places(more[1], len(centres), "label", bottom=2)
             y = self._distance(rows, centres.detach())

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from ..base import BlobSpec, Layer, Misfit, at_least, canonical_axis, register, show
+from ..base import BlobSpec, Layer, Misfit, at_least, canonical_axis, per_item, register, show
 from ..values import check_places
 from .face_labels import grown
 from .inner_distance import leading
@@ -118,8 +118,8 @@ class AngularProduct(Layer):
 
     def reference(self, blobs, x, label, *weight):
         axis, mix = canonical_axis(self.axis, x.ndim), self.mix(0)
-        rows = x.reshape(prod(x.shape[:axis]), -1)
-        w = self.weights(blobs[0]) if not weight else weight[0].reshape(len(weight[0]), -1)
+        rows = x.reshape(prod(x.shape[:axis]), prod(x.shape[axis:]))
+        w = self.weights(blobs[0]) if not weight else per_item(weight[0])
         check_places(label, len(w), "label")
         y, norms = rows @ w.T, self.norms(rows, w)
         mine = np.arange(len(w)) == np.trunc(label.reshape(-1, 1))

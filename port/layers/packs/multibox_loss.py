@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from ..base import FLT_MIN, Misfit, at_least, float32, register, show
 from ..classification import _ClassLoss
 from ..losses import NormalizedLoss
+from ..values import check_finite
 from .boxes import decoded_tensor, prior_count, require_channels, require_extents
 from .multibox_mining import matched, mined
 from .multibox_onnx import write_loss
@@ -146,9 +147,11 @@ class MultiBoxLoss(NormalizedLoss):
 
     # -- rules --------------------------------------------------------------------------------------------
     def reference(self, blobs, loc, conf, prior, label, *arm):
+        check_finite(label, "number of the ground truth", 3)
         return (np.asarray(loss_of(self, loc, conf, prior, label, *arm)),)
 
     def forward(self, module, loc, conf, prior, label, *arm):
+        check_finite(label, "number of the ground truth", 3)
         items, count = len(loc), prior_count(tuple(prior.shape))
         preds = loc.reshape(items, count, 1 if self.share_location else self.classes, 4)
         logits = conf.reshape(items, count, self.classes)

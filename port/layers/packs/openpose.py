@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 import numpy as np
 import torch
 
@@ -49,6 +51,11 @@ class ImResize(Layer):
     def top_shapes(self, x):
         if len(x) != 4:
             raise Misfit(f"an input with {len(x)} axes", "4 axes: N, C, H, W", "bottom")
+        if not x[0]:
+            raise Misfit(f"an input of {show(x)}", "an item or more, whose mean is taken", "bottom")
+        if not all(map(isfinite, (self.factor, self.start_scale, self.scale_gap))):
+            found = f"factor {self.factor:g}, start_scale {self.start_scale:g}, scale_gap {self.scale_gap:g}"
+            raise Misfit(found, "finite numbers", "imresize_param")
         out = (self.target_spatial_height, self.target_spatial_width)
         if self.factor:
             high, wide = (int(np.float32(n) * np.float32(self.factor)) for n in x[2:])

@@ -63,7 +63,7 @@ class Proposing:
         scores = scores.transpose(self.order(1)).reshape(-1)
         centre, half = centre + deltas[:, :2] * size, np.exp(deltas[:, 2:]) * size / 2
         edge = (np.trunc(info[1::-1]) if self.whole_image else info[1::-1]) - 1
-        boxes = np.concatenate([np.clip(c, 0, edge) for c in (centre - half, centre + half)], 1)
+        boxes = np.concatenate([np.maximum(np.minimum(c, edge), 0) for c in (centre - half, centre + half)], 1)
         large = (boxes[:, 2:] - boxes[:, :2] + 1 >= self.least * np.asarray(scale)).all(1)
         if self.small == "zeroed":
             scores = scores * large

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from math import prod
+from math import isfinite, prod
 
 import numpy as np
 import torch
 
 from ..base import Layer, Misfit, register, show
-from ..values import check_finite, check_places
+from ..values import check_regions
 
 _LEAST = np.float32(0.1)  # what the forks make of regions without a size
 
@@ -39,6 +39,8 @@ class PSROIPooling(Layer):
         if (self.output_dim or 0) < 1 or self.group < 1 or self.spatial_scale is None:
             found = f"spatial_scale {self.spatial_scale}, output_dim {self.output_dim}, group_size {self.group_size}"
             raise Misfit(found, "all of them, above 0", "psroi_pooling_param")
+        if not isfinite(self.spatial_scale):
+            raise Misfit(f"spatial_scale {self.spatial_scale:g}", "a finite number", "spatial_scale")
         if len(x) != 4 or prod(rois[1:]) != 5:
             raise Misfit(f"{show(x)} and {show(rois)}", "N x C x H x W, and 5 numbers a region", "bottom")
         channels = (self.output_dim or 0) * self.group**2
@@ -62,16 +64,12 @@ class PSROIPooling(Layer):
         inside = (low[..., None] <= cells) & (cells < high[..., None])
         return inside / np.maximum(high - low, 1).astype(np.float64)[..., None]
 
-    def _check(self, x, rois) -> None:
-        check_finite(rois, "number of a region", 1)
-        check_places(rois.reshape(-1, 5)[:, 0], len(x), "region's item")
-
     def reference(self, blobs, x, rois):
-        self._check(x, rois)
+        check_regions(rois, len(x), self.spatial_scale or 0)
         regions = rois.reshape(-1, 5).astype(np.float32)
         y = np.zeros(self.top_shapes(x.shape, rois.shape)[0])
         rows, columns = (np.stack(self.edges(regions, side, x.shape[axis]), -1) for side, axis in ((2, 2), (1, 3)))
-        own = x.reshape(len(x), -1, self.group, self.group, *x.shape[2:])
+        own = x.reshape(len(x), self.output_dim or 0, self.group, self.group, *x.shape[2:])
         for n, i, j in np.ndindex(len(regions), self.group, self.group):
             part = own[int(regions[n, 0]), :, i, j, slice(*rows[n, i].astype(int)), slice(*columns[n, j].astype(int))]
             if part[0].size:
@@ -79,10 +77,10 @@ class PSROIPooling(Layer):
         return (y,)
 
     def forward(self, module, x, rois):
-        self._check(x, rois)
+        check_regions(rois, len(x), self.spatial_scale or 0)
         regions = rois.detach().reshape(-1, 5).cpu().numpy().astype(np.float32)
         rows, columns = (self.portions(regions, side, x.shape[axis]) for side, axis in ((2, 2), (1, 3)))
-        own = x.reshape(len(x), -1, self.group, self.group, *x.shape[2:])
+        own = x.reshape(len(x), self.output_dim or 0, self.group, self.group, *x.shape[2:])
         y = x.new_zeros(self.top_shapes(tuple(x.shape), tuple(rois.shape))[0])
         for item in np.unique(regions[:, 0].astype(int)):
             here = np.flatnonzero(regions[:, 0].astype(int) == item)

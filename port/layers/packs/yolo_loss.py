@@ -74,7 +74,7 @@ class YoloLoss(Loss):
 
     def truths(self, label: np.ndarray, items: int) -> list[list[Truth]]:
         """The labelled boxes of every item."""
-        return [lines_of_item(rows, self.num_class) for rows in label.reshape(items, -1, 5)]
+        return [lines_of_item(rows, self.num_class) for rows in label.reshape(items, -1, 5)] if items else []
 
     def cells(self, x: Any) -> Any:
         """A bottom as N x boxes x values x cells (NumPy and torch)."""
