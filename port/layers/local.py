@@ -98,10 +98,11 @@ class _MeanVariance(torch.autograd.Function):
     """MVN with Caffe's gradient, which treats eps as negligible."""
 
     @staticmethod
-    def forward(ctx, x, axes, eps):
+    def forward(ctx, x, axes, eps, inside):
         mean = x.mean(axes, keepdim=True)
         centred = x - mean
-        scale = centred.square().mean(axes, keepdim=True).sqrt() + eps
+        variance = centred.square().mean(axes, keepdim=True)
+        scale = (variance + eps).sqrt() if inside else variance.sqrt() + eps
         y = centred / scale
         ctx.save_for_backward(y, scale)
         ctx.axes = axes
@@ -111,7 +112,7 @@ class _MeanVariance(torch.autograd.Function):
     def backward(ctx, grad):
         y, scale = ctx.saved_tensors
         inner = grad - grad.mean(ctx.axes, keepdim=True) - y * (grad * y).mean(ctx.axes, keepdim=True)
-        return inner / scale, None, None
+        return inner / scale, None, None, None
 
 
 class _PassThrough(torch.autograd.Function):
@@ -130,7 +131,7 @@ class _PassThrough(torch.autograd.Function):
 class MVN(Layer):
     """Mean (and variance) normalisation per channel or per sample; eps is added to the deviation; semantics 1.17.
 
-    The fork's gradient without variance normalisation misses the mean; `faithful_bugs` does the same.
+    `add_eps_before_sqrt`, of synopsys-caffe, adds it to the variance. The fork's gradient without variance normalisation misses the mean; `faithful_bugs` does the same.
     """
 
     type = "MVN"
@@ -141,6 +142,11 @@ class MVN(Layer):
     normalize_variance: bool = True
     across_channels: bool = False
     eps: float = float32(1e-9)
+    add_eps_before_sqrt: bool = False
+
+    def opencv_agrees(self):
+        """It adds eps behind the root."""
+        return super().opencv_agrees() and not self.add_eps_before_sqrt
 
     def top_shapes(self, x):
         at_most_4(x)
@@ -154,13 +160,15 @@ class MVN(Layer):
         wide = x.reshape(*x.shape, *[1] * (4 - x.ndim))
         centred = wide - wide.mean(self.axes(4), keepdims=True)
         if self.normalize_variance:
-            centred = centred / (np.sqrt((centred**2).mean(self.axes(4), keepdims=True)) + self.eps)
+            variance = (centred**2).mean(self.axes(4), keepdims=True)
+            inside = self.add_eps_before_sqrt
+            centred = centred / (np.sqrt(variance + self.eps) if inside else np.sqrt(variance) + self.eps)
         return (centred.reshape(x.shape),)
 
     def forward(self, module, x):
         wide, axes = x.reshape(*x.shape, *[1] * (4 - x.dim())), self.axes(4)
         if self.normalize_variance:
-            y = _MeanVariance.apply(wide, axes, self.eps)
+            y = _MeanVariance.apply(wide, axes, self.eps, self.add_eps_before_sqrt)
         elif self.at.faithful_bugs and self.at.habits.mvn_gradient_passes:
             y = _PassThrough.apply(wide, axes)
         else:
@@ -174,8 +182,10 @@ class MVN(Layer):
         y = graph.op("Sub", x, graph.reduce("ReduceMean", x, axes, keep=True))
         if not self.normalize_variance:
             return (y,)
-        deviation = graph.op("Sqrt", graph.reduce("ReduceMean", graph.op("Mul", y, y), axes, keep=True))
-        return (graph.op("Div", y, graph.op("Add", deviation, graph.constant(self.eps))),)
+        variance, eps = graph.reduce("ReduceMean", graph.op("Mul", y, y), axes, keep=True), graph.constant(self.eps)
+        if self.add_eps_before_sqrt:
+            return (graph.op("Div", y, graph.op("Sqrt", graph.op("Add", variance, eps))),)
+        return (graph.op("Div", y, graph.op("Add", graph.op("Sqrt", variance), eps)),)
 
     def reads(self):
         return Reads(tops=(0,) if self.normalize_variance else ())
@@ -183,7 +193,8 @@ class MVN(Layer):
     def spoiled_gradient(self, grads, held):
         x, axes = held.seen_bottoms[0], self.axes(4)
         wide, g, y = (t.reshape(*x.shape, *[1] * (4 - x.dim())) for t in (x, grads[0], held.tops[0]))
-        scale = (wide - wide.mean(axes, keepdim=True)).square().mean(axes, keepdim=True).sqrt() + self.eps
+        variance = (wide - wide.mean(axes, keepdim=True)).square().mean(axes, keepdim=True)
+        scale = (variance + self.eps).sqrt() if self.add_eps_before_sqrt else variance.sqrt() + self.eps
         inner = g - g.mean(axes, keepdim=True) - y * (g * y).mean(axes, keepdim=True)
         return ((inner / scale).reshape(x.shape),)
 

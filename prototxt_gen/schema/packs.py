@@ -52,7 +52,7 @@ PACKS: dict[str, Pack] = {
         "DeepLab, PSPNet and ICNet",
         "pspnet synopsys deeplab_v1",
         "BN Interp ImageSegData SegAccuracy DenseCRF DomainTransform MatRead MatWrite UniqueLabel BiasChannel "
-        "AdaptiveBiasChannel",
+        "AdaptiveBiasChannel Padding DominantChannel",
         "interp_param seg_accuracy_param dense_crf_param domain_transform_param mat_read_param mat_write_param "
         "unique_label_param bias_channel_param adaptive_bias_channel_param",
     ),
@@ -100,7 +100,7 @@ PACKS: dict[str, Pack] = {
     "c3d": _pack(
         "C3D: convolution over time",
         "c3d c3d_v1",
-        "Convolution3D Deconvolution3D Pooling3D VolumeData VideoData",
+        "Convolution3D Deconvolution3D Pooling3D VolumeData VideoData VoxelSoftmax VoxelCustomLoss",
         "convolution3d_param pooling3d_param",
     ),
     "lrcn": _pack("LRCN's recurrent nets", "lrcn jolibrain", "ContinuationIndicator", "continuation_indicator_param"),

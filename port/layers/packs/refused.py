@@ -69,3 +69,27 @@ class AssistedExcitation(_Refused):
         "follows the solver's iteration: it raises activations in labelled boxes by cos(iteration / max_iter * pi / 2)",
         "leave it out: at the end of training it adds nothing",
     )
+
+
+@register
+class DenseCRF(_Refused):
+    """A fully connected conditional random field over every image (DeepLab's densecrf_layer)."""
+
+    type = "DenseCRF"
+    pack = "deeplab"
+    why = (
+        "filters in five dimensions by a lattice of another library, whose sums are no formula of the scores",
+        "leave it out, take the scores below it, and refine them with a CRF of your own, as DeepLab's authors do",
+    )
+
+
+@register
+class AdaptiveBiasChannel(_Refused):
+    """Raises an item's labels until each has its share of cells (DeepLab's adaptive_bias_channel_layer)."""
+
+    type = "AdaptiveBiasChannel"
+    pack = "deeplab"
+    why = (
+        "goes through an item's labels in an order drawn at random",
+        "leave it out of what is deployed: it serves training from labels of whole images",
+    )
