@@ -131,7 +131,8 @@ class _PassThrough(torch.autograd.Function):
 class MVN(Layer):
     """Mean (and variance) normalisation per channel or per sample; eps is added to the deviation; semantics 1.17.
 
-    `add_eps_before_sqrt`, of synopsys-caffe, adds it to the variance. The fork's gradient without variance normalisation misses the mean; `faithful_bugs` does the same.
+    `add_eps_before_sqrt`, of synopsys-caffe, adds it to the variance. The fork's gradient without variance
+    normalisation misses the mean; `faithful_bugs` does the same.
     """
 
     type = "MVN"

@@ -20,7 +20,7 @@ def _maps(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 @register
 class Padding(Layer):
-    """N x C x H x W with pad_beg zeros before and pad_end behind rows and columns, or as many taken off (padding_layer)."""
+    """N x C x H x W with pad_beg zeros before and pad_end behind rows and columns, or as many cells fewer."""
 
     type = "Padding"
     pack = "deeplab"
@@ -63,8 +63,8 @@ class Padding(Layer):
 class BiasChannel(Layer):
     """Scores with fg_bias more for an item's labels, bg_bias more for label 0 (DeepLab's bias_channel_layer).
 
-    Labels N x L of an item, -1 and ignore_label meaning none; what an item names twice it gets twice. With PIXEL a label
-    for every cell; where there is a background_label, or a bg_bias that was set, its scores get bg_bias at every
+    Labels N x L of an item, -1 and ignore_label meaning none; what an item names twice it gets twice. With PIXEL a
+    label for every cell; where there is a background_label, or a bg_bias that was set, its scores get bg_bias at every
     labelled cell, and its own cells nothing more.
     """
 
@@ -234,8 +234,7 @@ class DominantChannel(_Places):
         y = np.zeros(top)
         for i, item in enumerate(ranks):
             counts = np.array([np.bincount(row, minlength=x.shape[1]) for row in item])
-            order = sorted(range(x.shape[1]), key=lambda c, counts=counts: (*(-counts[:, c]), c))
-            y[i, :, 0, 0] = order[: self.top_k]
+            y[i, :, 0, 0] = np.lexsort((np.arange(x.shape[1]), *-counts[::-1]))[: self.top_k]
         return (y,)
 
     def onnx(self, graph, x):

@@ -27,9 +27,10 @@ def mixed(values: list[Any], shares: list[Any], back: bool) -> list[Any]:
 class DomainTransform(Layer):
     """N x C x H x W filtered num_iter times along rows and columns, there and back; PSPNet's domain_transform_layer.
 
-    Bottom 1, N x 1 x H x W, says how much of an edge there is: a cell's share of its neighbour is exp(-sqrt(2) / sigma *
-    (1 + edge * spatial_sigma / range_sigma)), min_weight at least and 1 at most. Bottom 2 has height and width of every
-    item, beyond which nothing is changed. The gradient is the derivative, that of the bounds left out, as the fork's.
+    Bottom 1, N x 1 x H x W, says how much of an edge there is: a cell's share of its neighbour is exp(-sqrt(2) / sigma
+    * (1 + edge * spatial_sigma / range_sigma)), min_weight at least and 1 at most. Bottom 2 has height and width of
+    every item, beyond which nothing is changed. The gradient is the derivative, that of the bounds left out, as the
+    fork's.
     """
 
     type = "DomainTransform"
@@ -60,7 +61,7 @@ class DomainTransform(Layer):
 
     def sizes(self, size: Any, x: Any) -> list[tuple[int, int]]:
         """Height and width of every item; raises Misfit for one beyond its map."""
-        found = [tuple(int(v) for v in item.reshape(-1)[:2]) for item in np.asarray(size, np.float64)]
+        found = [(int(item.flat[0]), int(item.flat[1])) for item in np.asarray(size, np.float64)]
         for high, wide in found:
             if not (0 <= high <= x.shape[2] and 0 <= wide <= x.shape[3]):
                 raise Misfit(f"an item of {high}x{wide}", f"at most {x.shape[2]}x{x.shape[3]}", "bottom")
