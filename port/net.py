@@ -20,7 +20,7 @@ from .graph.notes import warn_of_sharing
 from .graph.sizes import parameter_bytes, pass_values, require_memory
 from .layers import show
 from .module import CaffeNet, LayerModule, build_module
-from .weights.load import LoadReport, load_arrays, stored_counts
+from .weights.load import LoadReport, load_arrays, stored_weights
 from .weights.save import write_weights
 from .weights.sources import sources
 
@@ -58,7 +58,7 @@ def load_net(
         dialect=joined(dialect, packs),
         faithful_bugs=faithful_bugs,
         input_shapes=input_shapes,
-        stored=None if caffemodel is None else partial(stored_counts, caffemodel),
+        stored=None if caffemodel is None else partial(stored_weights, caffemodel),
     )
     arrays, report = ({}, LoadReport()) if caffemodel is None else load_arrays(graph, caffemodel, strict)
     require_memory(graph, parameter_bytes(graph, arrays), "the net's parameters")

@@ -39,8 +39,19 @@ def net_message(model: Model, dialect: str | None = None, fork: str | None = Non
     return _as_fork(model, base)
 
 
-def _as_fork(model: Model, base: str) -> tuple[Any, str, str]:
-    """The net as the fork reads it that knows all its fields; several forks may read the same net in it."""
+def telling_forks(model: Model) -> list[str]:
+    """The forks whose field numbers fit the net in an open file best; none where it is of Caffe's own fields alone."""
+    base = model.dialect_hint()[0] or DEFAULT
+    try:
+        if not any(_strange(model.message(base), base)):
+            return []
+    except WeightsError:
+        pass
+    return _fitting(model)[0]
+
+
+def _fitting(model: Model) -> tuple[list[str], int, dict[str, Any]]:
+    """The forks that read a file with the fewest fields that they do not know, that number, and what each reads."""
     counts: dict[str, int] = {}
     nets: dict[str, Any] = {}
     for fork in FORKS:
@@ -49,10 +60,15 @@ def _as_fork(model: Model, base: str) -> tuple[Any, str, str]:
         except WeightsError:
             continue
         counts[fork] = sum(1 for _ in _strange(nets[fork], fork))
-    if not counts:
+    least = min(counts.values(), default=0)
+    return [fork for fork in FORKS if counts.get(fork) == least], least, nets
+
+
+def _as_fork(model: Model, base: str) -> tuple[Any, str, str]:
+    """The net as the fork reads it that knows all its fields; several forks may read the same net in it."""
+    best, least, nets = _fitting(model)
+    if not best:
         return model.message(base), base, f"{base}, since no fork that is known can read it"
-    least = min(counts.values())
-    best = [fork for fork in FORKS if counts.get(fork) == least]
     read = {fork: _in_dialect(nets[fork], DEFAULT) for fork in best}
     first = read[best[0]]
     if any(net != first for net in read.values()):

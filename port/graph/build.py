@@ -23,8 +23,9 @@ from .memory import share_memory
 from .sharing import check_params
 from .sizes import require_parameters, require_sizes
 from .state import NetState, kept_layers, phase_name, rules_of
+from .stored import Stored
 
-Stored = Callable[[], Mapping[str, int]]  # layer -> how many blobs a weights file has for it
+Ask = Callable[[], Stored]  # what a weights file tells, once somebody needs to know
 
 
 def load_graph(
@@ -40,14 +41,14 @@ def build_graph(
     state: NetState,
     faithful_bugs: bool = False,
     input_shapes: Mapping[str, Shape] | None = None,
-    stored: Stored | None = None,
+    stored: Ask | None = None,
 ) -> Graph:
     """The graph of a parsed net in a state (Net::Init); raises NetError with all problems at once.
 
     `input_shapes` gives or replaces shapes of inputs and of data layers' tops, by blob name. Stages in the
     file's own `state` count as given, its phase does not, its level in the fork alone. With `faithful_bugs` the
     graph has a node for every blob that Caffe changes behind its back. `stored` tells how many blobs a weights file
-    has for each layer; it is asked only where forks use one name for several types.
+    has for each layer, and of which fork it is; it is asked only where forks use one name for several types.
     """
     graph, problems = draft_graph(parsed, state, faithful_bugs, input_shapes, stored)
     problems.raise_if_any()
@@ -59,7 +60,7 @@ def draft_graph(
     state: NetState,
     faithful_bugs: bool = False,
     input_shapes: Mapping[str, Shape] | None = None,
-    stored: Stored | None = None,
+    stored: Ask | None = None,
 ) -> tuple[Graph, Problems]:
     """As much of the graph as can be built, and what is wrong: without the layers that could not be made.
 
@@ -96,7 +97,7 @@ class _Builder:
         self.graph, self.problems, self.lines, self.given = graph, problems, lines, given
         self.current: dict[str, Value] = {}
         self.left_out: dict[str, Any] = {}  # blobs of layers that the state leaves out -> those layers
-        self.stored: Stored | None = None
+        self.stored: Ask | None = None
         self.broken: set[str] = set()  # blobs of layers that could not be made: no follow-up complaints
 
     def build(self) -> None:
@@ -203,7 +204,9 @@ class _Builder:
         in_place = any(b == t for b, t in zip(message.bottom, message.top, strict=False))
         count = len(message.bottom)
         bugs, packs = self.graph.faithful_bugs, frozenset(self.graph.packs)
-        stored = self.stored().get(message.name) if self.stored and message.type in VARIANTS else None
+        told = self.stored() if self.stored and message.type in VARIANTS else Stored()
+        self.graph.packs |= dict.fromkeys(told.packs - packs, "the weights file has its field numbers")
+        packs, stored = packs | told.packs, told.counts.get(message.name)
         here = (message.name, phase, self.graph.dialect, count, tops, bugs, in_place, packs, stored)
         context = Context(*here, tuple(message.top))
         only = dialects(layer_class(message, context))

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from prototxt_gen.base.errors import Problems, WeightsError
 from prototxt_gen.base.files import read_head
+from prototxt_gen.schema.packs import PACKS
 
 from ..caffemodel import ModelFile, read_caffemodel
+from ..caffemodel.forks import telling_forks
 from ..graph.graph import Graph
+from ..graph.stored import Stored
 from ..layers import show
 from .sources import Source, sources
 
@@ -67,16 +70,19 @@ def open_weights(path: str | Path) -> ModelFile | Hdf5Model:
     return read_caffemodel(path)
 
 
-def stored_counts(caffemodel: Any) -> dict[str, int]:
-    """Layer -> how many blobs the weights files have for it; nothing where they cannot be read, which loading says."""
+def stored_weights(caffemodel: Any) -> Stored:
+    """What weights files tell of their net; nothing where they cannot be read, which loading says."""
     counts: dict[str, int] = {}
+    packs: set[str] = set()
     for path in weight_files(caffemodel):
         try:
             with open_weights(path) as model:
                 counts |= {layer.name: len(layer.blobs) for layer in model.layers}
+                forks = telling_forks(model) if isinstance(model, ModelFile) else []
         except WeightsError:
             continue
-    return counts
+        packs |= {fork for fork in forks if len(forks) == 1 and fork in PACKS}
+    return Stored(counts, frozenset(packs))
 
 
 def load_arrays(graph: Graph, caffemodel: Any, strict: bool = True) -> tuple[dict[Slot, Any], LoadReport]:

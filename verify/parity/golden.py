@@ -14,6 +14,7 @@ from port.graph.build import build_graph
 from port.graph.graph import Graph
 from port.graph.reference import reference_values
 from port.graph.state import NetState
+from port.graph.stored import Stored
 from port.layers import Misfit
 from port.module import CaffeNet, build_module
 from port.net import params, run_values
@@ -111,8 +112,8 @@ def load_case(recording: Recording, faithful_bugs: bool = False) -> tuple[Graph,
     """Graph and torch net of a case, with its recorded parameters and input shapes."""
     parsed = read_prototxt(recording.prototxt, dialect=recording.dialect)
     held = recording.blobs("param")
-    counts = {layer: len(blobs) for layer, blobs in held.items()}
-    graph = build_graph(parsed, NetState(recording.phase), faithful_bugs, stored=lambda: counts)
+    stored = Stored({layer: len(blobs) for layer, blobs in held.items()})
+    graph = build_graph(parsed, NetState(recording.phase), faithful_bugs, stored=lambda: stored)
     arrays = {(i, j): array for i, node in enumerate(graph.nodes) for j, array in held.get(node.name, {}).items()}
     return graph, build_module(graph, arrays)
 

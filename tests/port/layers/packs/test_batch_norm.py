@@ -12,6 +12,7 @@ from small_nets import inputs, layer
 
 from port.graph.build import build_graph
 from port.graph.state import NetState
+from port.graph.stored import Stored
 from prototxt_gen.schema.text import parse_prototxt
 
 OPSETS = (13, 17, 22)
@@ -253,14 +254,14 @@ def test_which_batch_norm_is_meant(packs, fields, stored, kind):
         "b", "BatchNorm", "x", "y", f"batch_norm_param {{ {fields} }}" if fields else ""
     )
     counts = {"b": stored} if stored else {}
-    graph = build_graph(parse_prototxt(net, dialect=f"bvlc{packs}"), NetState("TEST"), stored=lambda: counts)
+    graph = build_graph(parse_prototxt(net, dialect=f"bvlc{packs}"), NetState("TEST"), stored=lambda: Stored(counts))
     assert type(graph.nodes[-1].layer).__name__ == kind
 
 
 def test_a_weights_file_is_looked_into_once_for_all_layers():
     net = inputs(x=(2, 2, 3, 3)) + "".join(layer(f"b{i}", "BatchNorm", "x", f"y{i}") for i in range(5))
     asked = []
-    build_graph(parse_prototxt(net), NetState("TEST"), stored=lambda: asked.append(1) or {})
+    build_graph(parse_prototxt(net), NetState("TEST"), stored=lambda: asked.append(1) or Stored())
     assert asked == [1]
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from verify.parity.golden import find_cases, run_case
+import port
+from verify.parity.compare import compare
+from verify.parity.golden import FORWARD, find_cases, read_recording, run_case
 
 FOLDER = Path(__file__).parents[3] / "golden" / "community"
 CASES = find_cases([FOLDER])
@@ -44,3 +46,13 @@ def test_a_changed_recording_is_noticed(tmp_path, name):
         assert not run_case(folder / f"{name}.prototxt")
     np.savez(folder / f"{name}.npz", **arrays)
     assert run_case(folder / f"{name}.prototxt")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_recorded_undeclared(case):
+    """With the weights file as users have it, and nothing said of the fork: the file's field numbers tell it."""
+    recording = read_recording(case)
+    net = port.load_net(case, case.with_suffix(".caffemodel"), phase=recording.phase)
+    blobs = port.run_blobs(net, recording.part("in"))
+    for name, wanted in recording.part("blob").items():
+        assert compare(blobs[name], wanted, FORWARD, name, nan=True)

@@ -13,6 +13,7 @@ from small_nets import inputs, layer
 
 from port.graph.build import build_graph
 from port.graph.state import NetState
+from port.graph.stored import Stored
 from port.net import params
 from prototxt_gen.base.errors import DataError, ExportError, NetError
 from prototxt_gen.schema.text import parse_prototxt
@@ -260,7 +261,7 @@ def test_a_channel_with_one_value_is_normal_at_0():
 def test_which_bn_is_meant(dialect, fields, stored, kind):
     net = inputs(x=(1, 2, 3, 3)) + layer("b", "BN", "x", "y", f"bn_param {{ {fields} }}" if fields else "")
     counts = {"b": stored} if stored else {}
-    graph = build_graph(parse_prototxt(net, dialect=dialect), NetState("TEST"), stored=lambda: counts)
+    graph = build_graph(parse_prototxt(net, dialect=dialect), NetState("TEST"), stored=lambda: Stored(counts))
     assert type(graph.nodes[-1].layer).__name__ == kind
 
 
