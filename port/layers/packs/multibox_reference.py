@@ -124,7 +124,8 @@ def _match(layer: Any, boxes: Array, truths: list[Array]) -> tuple[list[int], Ar
             pool.discard(j)
     if layer.match_type == "PER_PREDICTION":
         for i in range(len(boxes)):
-            good = [j for j in range(len(truths)) if pairs.get((i, j), -1) >= F(layer.overlap_threshold)]
+            # whatever the threshold, a box that does not overlap is no candidate
+            good = [j for j in range(len(truths)) if (i, j) in pairs and pairs[i, j] >= F(layer.overlap_threshold)]
             if rows[i] == -1 and good:
                 rows[i] = max(good, key=lambda j: (pairs[i, j], -j))
     return rows, most

@@ -70,7 +70,7 @@ def test_unknown_layer_types_are_all_listed(problems):
 
 
 def test_a_forks_type_with_a_known_one_in_its_name_is_no_misspelt_one(problems):
-    for kind in ("GeneralTripletLoss", "ConvolutionRistretto"):
+    for kind in ("ModifiedTripletLossOfMine", "ReshapedConvolutionOfMine"):
         (problem,) = problems(IMAGE + layer("l", kind, "data", "b"))
         assert problem.fix == WAY_OUT
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 from small_nets import inputs, layer
 
 import port
+from port.graph.reference import run_reference
+from port.net import param_arrays
 from prototxt_gen.base.errors import NetError
 from prototxt_gen.schema.text import parse_prototxt
+from verify.parity.golden import read_recording
 
 ROIS = inputs(d=(2, 3, 9, 11), rois=(6, 5))
 BOXES = {"loc": (2, 48), "prior": (1, 2, 48), "label": (1, 1, 4, 8)}
@@ -57,3 +63,13 @@ def test_it_is_refused(name):
     text, said = NETS[name]
     with pytest.raises(NetError, match=f"layer 'y'.*({said})"):
         port.load_net(parse_prototxt(text, dialect="+synopsys"))
+
+
+@pytest.mark.parametrize("threshold", ["-1", "0", "1.5"])
+def test_a_box_that_overlaps_nothing_matches_nothing_whatever_the_threshold(threshold):
+    case = Path(__file__).parents[3] / "golden" / "community" / "synopsys" / "multibox_loss_0.prototxt"
+    text = case.read_text().replace("overlap_threshold: 0.4", f"overlap_threshold: {threshold}")
+    fed = read_recording(case).part("in")
+    net = port.load_net(parse_prototxt(text), case.with_suffix(".caffemodel"), phase="TRAIN")
+    wanted = run_reference(net.caffe, param_arrays(net), fed)["mbox_loss"]
+    assert np.isclose(port.run_blobs(net, fed)["mbox_loss"], wanted, rtol=1e-6)
