@@ -145,6 +145,8 @@ def test_a_mean_and_a_scale_count(given, form, capsys):
     else:
         wanted = 1 / (1 + np.exp(-8)) / (1 + np.exp(0.5 - logit))
     assert abs(weaker[0].score - wanted) < 1e-5
+    detector = Detector(net, Preparation((LESS,) * 3, scale=0.3))
+    assert not detector.detect(photo, wanted + 1e-4) and len(detector.detect(photo, wanted - 1e-4)) == 1
     swapped = Detector(net, Preparation((LESS,) * 3, channel_swap=(0, 1, 2))).detect(photo, 0.3)
     assert [each.label for each in swapped] == [2]
 
@@ -159,6 +161,7 @@ def test_a_batch_that_the_net_fixes(given):
     assert detector.runner.batch == 2
     found = detector.detect(given["photos"] / "c.png", 0.5)
     assert rounded((each.label, *each.box) for each in found) == rounded(expected("c.png"))
+    assert len(found) == 2  # once each, not once for each place of the batch
 
 
 def test_the_table_and_the_pictures(given, tmp_path, capsys):

@@ -94,12 +94,13 @@ def test_a_run_that_was_killed_goes_on(tmp_path, capsys, suffix, torn):
 def test_unreadable_images(tmp_path, capsys):
     bad = tmp_path / "a.png"
     bad.write_text("no image")
-    output = tmp_path / "x.npy"
+    output = tmp_path / "x.h5"
     assert command.run(main, [*words(output, "scores"), str(bad)]) == 2
     assert "a.png" in capsys.readouterr().err and not output.exists()
     assert command.run(main, [*words(output, "scores", "--allow-unreadable"), str(bad)]) == 0
-    assert len(np.load(output)) == COUNT
-    assert "a.png" in (tmp_path / "x.npy.left_out.txt").read_text()
+    with h5py.File(output, "r") as root:
+        assert len(root["scores"]) == COUNT and [name.decode() for name in root["images"]] == list(map(str, images()))
+    assert "a.png" in (tmp_path / "x.h5.left_out.txt").read_text()
 
 
 MISTAKES = [
