@@ -14,6 +14,7 @@ from ..base import Misfit, canonical_axis, per_item, register, show
 from ..classification import last_axis
 from ..inner_product import InnerProduct
 from ..memory import Reads
+from ..values import check_places
 
 EPS = 1e-6  # what is added to a row's sum of squares
 
@@ -195,7 +196,9 @@ class FaceAccuracy(Accuracy):
             share = super().reference(blobs, x, label)[0]
             return (np.asarray(share * kept / self.denominator if kept else 0.0),)
         rows, kept = last_axis(x, canonical_axis(self.axis, x.ndim)), self.counted(label, *weight)
-        classes, flat = rows.shape[1], label.reshape(-1).astype(int)[kept]
+        classes, flat = rows.shape[1], label.reshape(-1)[kept]
+        check_places(flat, classes, "label")
+        flat = flat.astype(int)
         rows = -rows[kept] if self.min_is_better else rows[kept]
         score = rows[np.arange(len(flat)), flat][:, None]
         places = np.arange(classes)

@@ -165,8 +165,10 @@ class PriorBox(Layer):
             ((np.arange(count, dtype=np.float32) + np.float32(self.offset)) * np.float32(each)).astype(np.float64)
             for count, each in zip((high, wide), step, strict=True)
         ]
-        y, at = np.broadcast_arrays(places[0][:, None, None], places[1][:, None])
-        tops = (np.stack([at, y] * 2, -1) + cell[:, :4]) / np.array(size[::-1] * 2) + cell[:, 4:]
+        centres = (places[1][None, :, None], places[0][:, None, None]) * 2  # x, y, x, y
+        tops = np.empty((high, wide, len(cell), 4))
+        for i, (centre, length) in enumerate(zip(centres, size[::-1] * 2, strict=True)):
+            tops[..., i] = (centre + cell[:, i]) / length + cell[:, 4 + i]
         tops = tops[..., [1, 0, 3, 2]] if self.yx_order else tops
         tops = tops.clip(0, 1) if self.clip else tops
         return (np.stack([tops.reshape(-1), np.tile(self.spread, tops.size // 4)])[None],)

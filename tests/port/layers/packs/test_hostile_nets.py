@@ -73,3 +73,15 @@ def test_a_box_that_overlaps_nothing_matches_nothing_whatever_the_threshold(thre
     net = port.load_net(parse_prototxt(text), case.with_suffix(".caffemodel"), phase="TRAIN")
     wanted = run_reference(net.caffe, param_arrays(net), fed)["mbox_loss"]
     assert np.isclose(port.run_blobs(net, fed)["mbox_loss"], wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("label", [-1, 4, 0.5])
+def test_a_label_that_is_no_class(label):
+    """Beside the weights that one fork's Accuracy takes as a third bottom."""
+    net = port.load_net(parse_prototxt(inputs(x=(3, 4), l=(3,), w=(3,)) + layer("y", "Accuracy", "x l w", "y")))
+    fed = {"x": np.eye(3, 4), "l": np.full(3, label), "w": np.ones(3)}
+    if label == 0.5:  # cut to 0, as Caffe does
+        assert port.run_blobs(net, fed)["y"] == np.float32(1 / 3)
+    else:
+        with pytest.raises(NetError, match="label"):
+            port.run_blobs(net, fed)
