@@ -1,4 +1,4 @@
-"""python -m port export: a net as ONNX, or the weights alone as arrays."""
+"""python -m port export: a net as ONNX or plain PyTorch, or the weights alone as arrays."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from prototxt_gen.base.errors import Problem, UsageError
 from .options import add_dialect
 
 FORMATS = ("npz", "safetensors")
+PROGRAMS = ("pytorch", "pt2")
 SUFFIXES = tuple(f".{form}" for form in FORMATS)
 
 EXAMPLES = """  python -m port export --prototxt net.prototxt --caffemodel net.caffemodel --output net.onnx
   python -m port export --prototxt net.prototxt --caffemodel net.caffemodel --output features.onnx --outputs pool5
+  python -m port export --prototxt net.prototxt --caffemodel net.caffemodel --output model.py --format pytorch
   python -m port export --caffemodel net.caffemodel --output net.safetensors"""
 
 
@@ -24,8 +26,9 @@ def add(verbs: Any) -> None:
     """Add the command and its arguments."""
     parser = verbs.add_parser(
         "export",
-        help="write a net as ONNX, or weights as arrays",
-        description="Write an ONNX file whose values bear the blobs' names and whose batch size is free; or the blobs "
+        help="write a net as ONNX or plain PyTorch, or weights as arrays",
+        description="Write an ONNX file whose values bear the blobs' names and whose batch size is free; or a Python "
+        "file of plain torch modules with its weights, which needs nothing of this project; or the blobs "
         "of a weights file of any fork as arrays named layer/index, without its net.",
     )
     parser.add_argument("--prototxt", type=Path, metavar="FILE", help="the net; not needed for the weights alone")
@@ -34,7 +37,10 @@ def add(verbs: Any) -> None:
     )
     parser.add_argument("--output", required=True, type=Path, metavar="FILE")
     parser.add_argument(
-        "--format", choices=("onnx", *FORMATS), help="default: as the output's name ends; onnx where a net is given"
+        "--format",
+        choices=("onnx", *PROGRAMS, *FORMATS),
+        help="default: as the output's name ends; onnx where a net is given. pytorch: a .py file of plain modules "
+        "with its .safetensors; pt2: a program of torch.export",
     )
     parser.add_argument("--phase", choices=["TRAIN", "TEST"], default="TEST", help="default: TEST")
     add_dialect(parser)
@@ -54,15 +60,40 @@ def add(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write an ONNX file, or arrays."""
+    """Write an ONNX file, a program for PyTorch, or arrays."""
     if args.prototxt is None or args.format in FORMATS or (not args.format and args.output.suffix in SUFFIXES):
         return _weights(args)
     from ..net import load_net
-    from ..onnx.export import DEFAULT_OPSET, export_onnx
 
+    form = args.format or {".py": "pytorch", ".pt2": "pt2"}.get(args.output.suffix, "onnx")
+    only = {"--opset": args.opset, "--outputs": args.outputs, "--cut": args.cut}
+    only |= {"--all-blobs": args.all_blobs, "--raw-heads": args.raw_heads}
+    if form in PROGRAMS and (given := [name for name, value in only.items() if value]):
+        raise UsageError(Problem(f"{', '.join(given)} with format {form}", "ONNX for these", file=args.output))
     net = load_net(args.prototxt, args.caffemodel, phase=args.phase, dialect=args.dialect)
     print(f"dialect {net.caffe.dialect} ({net.caffe.reason})")
     print(net.report)
+    return _program(net, args.output, form) if form in PROGRAMS else _onnx(net, args)
+
+
+def _program(net: Any, output: Path, form: str) -> int:
+    """Write a net for PyTorch alone."""
+    from ..pytorch.export import write_program, write_source
+
+    if form == "pt2":
+        write_program(net, output)
+        print(f"{output}: {output.stat().st_size:,} bytes")
+        return command.OK
+    lines = write_source(net, output)
+    weights = output.with_suffix(".safetensors")
+    print(f"{output}: {lines} lines\n{weights}: {weights.stat().st_size:,} bytes, which belong to it")
+    return command.OK
+
+
+def _onnx(net: Any, args: argparse.Namespace) -> int:
+    """Write an ONNX file."""
+    from ..onnx.export import DEFAULT_OPSET, export_onnx
+
     opset = DEFAULT_OPSET if args.opset is None else args.opset
     blobs = "all" if args.all_blobs else "outputs"
     part = {"outputs": _names(args.outputs), "cut": _names(args.cut)}
