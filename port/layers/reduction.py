@@ -58,7 +58,11 @@ class Reduction(Layer):
         shape = graph.shape(x)
         axes = tuple(range(canonical_axis(self.axis, len(shape)), len(shape)))
         op = {"SUM": "ReduceSum", "ASUM": "ReduceL1", "SUMSQ": "ReduceSumSquare", "MEAN": "ReduceMean"}[self.operation]
-        y = graph.reduce(op, x, axes)
+        if graph.target == "opencv" and axes:  # OpenCV 4 reduces several axes wrongly, and all of them with a crash
+            flat = graph.reshape(x, (*shape[: axes[0]], -1))
+            y = graph.like_top(graph.reduce(op, flat, (axes[0],), keep=True), 0)
+        else:
+            y = graph.reduce(op, x, axes)
         return (y if self.coeff == 1 else graph.op("Mul", y, graph.constant(self.coeff)),)
 
     def multiply_adds(self, bottoms, tops):

@@ -31,6 +31,7 @@ class Meaning:
     """A conversion in Caffe's words."""
 
     inputs: dict[str, list[int]]  # blob -> shape
+    read: list[str]  # the inputs whose values count
     layers: list[list[Any]]  # [name, type, [values of its tops]] in file order, those that compute
     blobs: dict[str, str]  # blob -> value, of the last version
     outputs: list[str]  # the values that the file offers

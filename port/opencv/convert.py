@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def convert(
         # the same net with every blob may show which layer it is
         every = meaning_of(net.caffe, "all").outputs
         raise ExportError(check(net, _written(net, every), every, constants=True) or found)
-    return data, meaning
+    return data, replace(meaning, read=_read(data))
 
 
 def _written(net: CaffeNet, offered: Collection[str]) -> bytes:
@@ -64,9 +65,22 @@ def _written(net: CaffeNet, offered: Collection[str]) -> bytes:
     outputs = [value for value in model.graph.output if value.name in offered]
     del model.graph.output[:]
     model.graph.output.extend(outputs)
+    _drop_unread(model)
     if model.ByteSize() > MAX_BYTES:
         raise ExportError(Problem(f"the model has {model.ByteSize():,} bytes", f"at most {MAX_BYTES:,}"))
     return model.SerializeToString()
+
+
+def _drop_unread(model: onnx.ModelProto) -> None:
+    """Leave out inputs of which the shape alone counts: OpenCV 4 stumbles over them."""
+    used = {name for node in model.graph.node for name in node.input}
+    inputs = [each for each in model.graph.input if each.name in used]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+
+
+def _read(data: bytes) -> list[str]:
+    return [each.name for each in onnx.load_from_string(data).graph.input]
 
 
 def _computing(graph: Graph) -> list[Node]:
@@ -82,6 +96,7 @@ def meaning_of(graph: Graph, taps: str | Collection[str]) -> Meaning:
         inputs={value.blob: list(value.shape or ()) for value in graph.inputs},
         layers=[[node.name, node.layer.type, [value.name for value in node.tops]] for node in nodes],
         blobs={blob: value.name for blob, value in graph.blobs().items() if value in made},
+        read=[],
         outputs=[value.name for value in made if taps == "all" or value in last or value.name in taps],
         ends=[node.name for node in nodes if any(value in last for value in node.tops)],
     )
@@ -98,8 +113,8 @@ def check(net: CaffeNet, data: bytes, offered: Collection[str], constants: bool 
     reached = _follow_inputs(data) if constants else set()
     try:
         theirs = open_net(data)
-        for blob, values in inputs.items():
-            theirs.setInput(values, blob)
+        for blob in _read(data):
+            theirs.setInput(inputs[blob], blob)
         for node in _computing(graph):
             for value in (each for each in node.tops if each.name in offered):
                 if constants and value.name not in reached:
@@ -108,7 +123,7 @@ def check(net: CaffeNet, data: bytes, offered: Collection[str], constants: bool 
                 if text := _difference(found, wanted[value.name], node):
                     return Problem(f"{said} computes it otherwise: {text}", file=graph.file, layer=node.name)
     except cv2.error as error:
-        layer = _layer_of(str(error), graph)
+        layer = _layer_of(str(error), graph) or (first_failing(graph, data, inputs) if constants else "")
         what = " ".join(str(error).split("error:")[-1].split())[-200:]
         return Problem(f"{said} cannot compute the net's ONNX form: {what}", file=graph.file, layer=layer)
     return None
@@ -178,6 +193,40 @@ def _missing(found: np.ndarray, wanted: np.ndarray) -> str:
     ours = ours[ours[:, 2] > 0]
     near = [bool((np.abs(theirs - row).max(1, initial=0) <= TOLERANCE).any()) for row in ours]
     return "" if sum(near) >= FOUND * len(near) else f"{sum(near)} of {len(near)} detections found"
+
+
+def first_failing(graph: Graph, data: bytes, inputs: Arrays) -> str:
+    """The first layer up to which OpenCV cannot run an ONNX file with every blob, found by halving; "" for none."""
+    whole, reached = onnx.load_from_string(data), _follow_inputs(data)
+    ends = {name: i for i, node in enumerate(whole.graph.node) for name in node.output}
+    nodes = [node for node in _computing(graph) if node.tops and node.tops[0].name in reached]
+    low, high = 0, len(nodes)
+    while low < high:
+        middle = (low + high) // 2
+        if _runs(whole, nodes[middle].tops[0].name, ends, inputs):
+            low = middle + 1
+        else:
+            high = middle
+    return nodes[low].name if low < len(nodes) else ""
+
+
+def _runs(whole: onnx.ModelProto, value: str, ends: dict[str, int], inputs: Arrays) -> bool:
+    """Whether OpenCV computes a value of a model from the nodes up to the one that makes it."""
+    part = onnx.ModelProto()
+    part.CopyFrom(whole)
+    del part.graph.node[ends[value] + 1 :]
+    outputs = [each for each in part.graph.output if each.name == value]
+    del part.graph.output[:]
+    part.graph.output.extend(outputs)
+    _drop_unread(part)
+    try:
+        theirs = open_net(part.SerializeToString())
+        for each in part.graph.input:
+            theirs.setInput(inputs[each.name], each.name)
+        theirs.forward(value)
+    except cv2.error:
+        return False
+    return True
 
 
 def _layer_of(text: str, graph: Graph) -> str:

@@ -125,8 +125,9 @@ class CaffeNet:
             self._form, self._inner = self._opened(now | fed)
             self._stale = True
         if self._stale:
-            for name, given in self._fed.items():
-                self._inner.setInput(given, name)
+            for name in self._form.meaning.read:
+                if name in self._fed:
+                    self._inner.setInput(self._fed[name], name)
             self._stale = False
         return values
 
@@ -160,7 +161,7 @@ class CaffeNet:
 
 
 def _scaled(values: np.ndarray, factor: float, mean: Any) -> np.ndarray:
-    """An input less the mean of each of its first four channels, times a factor, which OpenCV 5 leaves to its callers."""
+    """An input less the mean of each of its channels (up to 4), times a factor: OpenCV 5 leaves both to its callers."""
     means = np.zeros(4, np.float32)
     given = np.ravel(np.asarray(mean, np.float32))[:4]
     means[: len(given)] = given

@@ -229,15 +229,25 @@ def test_a_wrong_number_of_opencvs_is_found_before_it_is_used(files, monkeypatch
         port.opencv.readNetFromCaffe(*files)
 
 
-def test_a_layer_that_opencv_lacks_is_named(tmp_path):
-    path = GOLDEN / "layers" / "bvlc" / "filter.prototxt"
-    with pytest.raises(ExportError, match=rf"layer 'y': OpenCV {cv2.__version__} cannot compute"):
-        port.opencv.readNetFromCaffe(path, path.with_suffix(".caffemodel"))
+@pytest.mark.parametrize(("name", "at"), [("layers/bvlc/filter", "y"), ("community/synopsys/roialign_0", "r")])
+def test_a_layer_that_opencv_lacks_is_named(name, at):
+    path = GOLDEN / f"{name}.prototxt"
+    with pytest.raises(ExportError, match=rf"layer '{at}': OpenCV {cv2.__version__} cannot compute"):
+        port.opencv.readNetFromCaffe(path, path.with_suffix(".caffemodel"), packs=["synopsys"])
+
+
+def test_the_first_layer_that_fails_is_found_by_halving(files):
+    net = port.load_net(*files)
+    model = convert.build_onnx(net, target="opencv", blobs="all")
+    inputs = {"data": image(1, 3, 12, 17)}
+    assert convert.first_failing(net.caffe, model.SerializeToString(), inputs) == ""
+    next(each for each in model.graph.node if each.name == "global").op_type = "Unheard"
+    assert convert.first_failing(net.caffe, model.SerializeToString(), inputs) == "global"
 
 
 RECORDED = {
     "layers/bvlc": ["convolution_1", "deconvolution_1", "lrn_0", "inner_product_0", "eltwise_sum_coeff", "log_0"],
-    "community/synopsys": ["roipooling_0", "permute_1", "upsample_0", "net_mobilenet"],
+    "community/synopsys": ["roipooling_0", "permute_1"],
 }
 CASES = [(folder, name) for folder, names in RECORDED.items() for name in names]
 
@@ -264,13 +274,14 @@ def rows(detections: np.ndarray) -> np.ndarray:
     return found[np.lexsort((found[:, 3], -found[:, 2], found[:, 1], found[:, 0]))]
 
 
-@pytest.mark.parametrize("number", [0, 1, 2, 3, 4])
-def test_recorded_detections(number):
-    """Every code type, shared and own places, variances inside and outside, keep_top_k -1, two items."""
-    path = GOLDEN / "community" / "synopsys" / f"detection_output_{number}.prototxt"
+@pytest.mark.parametrize("name", [*(f"detection_output_{i}" for i in range(5)), "net_ssd_head"])
+def test_recorded_detections(name):
+    """Code types, shared and own places, variances inside and outside, keep_top_k -1, two items, an input unread."""
+    path = GOLDEN / "community" / "synopsys" / f"{name}.prototxt"
     recording = read_recording(path)
     net = port.opencv.readNetFromCaffe(path, path.with_suffix(".caffemodel"), packs=["ssd"])
     for blob, values in recording.part("in").items():
         net.setInput(values, blob)
-    found, wanted = rows(net.forward()), rows(recording.part("blob")["d"])
+    (end,) = net.getUnconnectedOutLayersNames()
+    found, wanted = rows(net.forward()), rows(recording.part("blob")[end])
     assert found.shape == wanted.shape and len(wanted) and np.abs(found - wanted).max() <= 1e-6
