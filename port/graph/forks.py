@@ -26,7 +26,11 @@ def unknown_type(type: str, problems: Problems, place: dict[str, Any]) -> None:
 
 def keep_settings(graph: Graph, message: Any, problems: Problems, place: dict[str, Any]) -> None:
     """The fields of forks that stand in a layer or in the net itself: kept where they change nothing, else refused."""
+    type = getattr(message, "type", "")
+    read = REGISTRY[type].param if type in REGISTRY else ()
     for entry in settings(message, graph.dialect):
+        if entry.name in read:
+            continue
         if entry.kept:
             graph.kept.append(entry)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 
@@ -18,7 +18,7 @@ class InnerProduct(Layer):
     type = "InnerProduct"
     family = "weights"
     in_bfloat16 = True
-    param = ("inner_product_param",)
+    param: ClassVar[tuple[str, ...]] = ("inner_product_param",)
 
     num_output: int | None = None
     bias_term: bool = True

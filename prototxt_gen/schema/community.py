@@ -30,6 +30,8 @@ FORKS = (
     "enet",
     "textboxes",
     "openpose",
+    "crnn",
+    "ristretto",
 )
 
 _FIRST_FREE = 1_000_000  # numbers that no Caffe has, for fields whose own number means something else here

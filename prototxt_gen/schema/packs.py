@@ -128,6 +128,17 @@ PACKS: dict[str, Pack] = {
         "OneHot MatMul Gemm LayerNorm LpNormalization DepthToSpace SpaceToDepth",
         "reverse_param selu_param selu_dropout_param log_softmax_param gather_param",
     ),
+    "crnn": _pack(
+        "text read by recurrent nets, with connectionist temporal classification",
+        "crnn",
+        "CtcLoss LabelsequenceAccuracy",
+        "ctc_loss_param labelsequence_accuracy_param",
+    ),
+    "ristretto": _pack(
+        "Ristretto: nets in simulated fixed-point numbers",
+        "ristretto",
+        "ConvolutionRistretto DeconvolutionRistretto FcRistretto LRNRistretto",
+    ),
     "hed": _pack("holistically nested edge detection", "hed", "ImageLabelmapData"),
 }
 
@@ -150,6 +161,8 @@ _OF_FORK = {
     "enet": "segnet",
     "textboxes": "ssd",
     "openpose": "openpose",
+    "crnn": "crnn",
+    "ristretto": "ristretto",
 }
 # Fields and values of BVLC's own messages that say which pack is meant.
 _OF_FIELD = {

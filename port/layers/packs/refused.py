@@ -93,3 +93,15 @@ class AdaptiveBiasChannel(_Refused):
         "goes through an item's labels in an order drawn at random",
         "leave it out of what is deployed: it serves training from labels of whole images",
     )
+
+
+@register
+class LRNRistretto(_Refused):
+    """LRN in small floating-point numbers (Ristretto's lrn_ristretto_layer)."""
+
+    type = "LRNRistretto"
+    pack = "ristretto"
+    why = (
+        "simulates floating-point numbers of few bits, on a GPU alone",
+        "the same layer with the type `LRN` computes in floats",
+    )
