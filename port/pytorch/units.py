@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from ..graph.graph import Node, Value
@@ -44,11 +45,16 @@ def find_units(layers: Layers) -> list[Unit]:
 
 def _best(layers: Layers, taken: list[bool]) -> Unit | None:
     best, most = None, (GAIN, 0)
+    kinds = [(piece.call, piece.make) for _, piece in layers]
+    numbers = {kind: i for i, kind in enumerate(dict.fromkeys(kinds))}
+    signs = [numbers[kind] for kind in kinds]
     for length in range(LEAST, min(LONGEST, len(layers) // 2) + 1):
         places: dict[object, list[int]] = {}
-        for start in range(len(layers) - length + 1):
-            if any(taken[start : start + length]):
-                continue
+        free = [at for at in range(len(layers) - length + 1) if not any(taken[at : at + length])]
+        alike = Counter(tuple(signs[at : at + length]) for at in free)
+        for start in free:
+            if alike[tuple(signs[start : start + length])] < 2:
+                continue  # quicker than to look at what it reads
             found = places.setdefault(_form(layers, start, length), [])
             if not found or found[-1] + length <= start:
                 found.append(start)

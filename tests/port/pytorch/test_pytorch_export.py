@@ -36,24 +36,12 @@ for name in ("port", "prototxt_gen", "verify", "onnx"):
     sys.modules[name] = None
 sys.path.insert(0, ".")
 given = {name: torch.from_numpy(array) for name, array in np.load("given.npz").items()}
-if sys.argv[1] == "model":
-    import model
-    net = model.load()
-else:
-    net = torch.export.load("net.pt2").module()
+import model
 with torch.no_grad():
-    np.savez("found.npz", **{name: value.numpy() for name, value in net(*given.values()).items()})
+    for name, net in (("model", model.load()), ("program", torch.export.load("net.pt2").module())):
+        np.savez(f"{name}.npz", **{name: value.numpy() for name, value in net(*given.values()).items()})
 assert not [name for name in sys.modules if name.split(".")[0] in ("port", "prototxt_gen") and sys.modules[name]]
 """
-
-
-def stranger(folder: Path, given: dict[str, np.ndarray], what: str = "model") -> dict[str, np.ndarray]:
-    """The outputs of a written model in a process that lacks the project."""
-    np.savez(folder / "given.npz", **given)
-    command = [sys.executable, "-I", "-c", STRANGER, what]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return dict(np.load(folder / "found.npz"))
 
 
 def here(folder: Path, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -95,15 +83,15 @@ def test_every_recorded_net_that_has_a_plain_form(tmp_path):
     assert refused - seen
 
 
-def test_the_papers_net_in_miniature_where_the_project_is_not(tmp_path):
+def test_the_papers_net_in_miniature(tmp_path):
     prototxt = miniature("bvlc")
     net = port.load_net(prototxt, prototxt.with_suffix(".caffemodel"))
     lines = write_source(net, tmp_path / "model.py")
     text = (tmp_path / "model.py").read_text()
     assert lines == text.count("\n") < 170 and max(map(len, text.splitlines())) < 250
     assert "class Unit1(nn.Module):" in text and "self.att_conv1 = nn.Conv2d(" in text
-    given = {"data": np.random.default_rng(0).standard_normal((2, 3, 224, 224)).astype(np.float32)}
-    assert_alike(stranger(tmp_path, given), net, given)
+    given = {"data": np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)}
+    assert_alike(here(tmp_path, given), net, given)
     with safe_open(tmp_path / "model.safetensors", "np") as file:
         assert len(file.metadata()["caffe_caffemodel_sha256"]) == 64 and file.metadata()["format"] == "pt"
 
@@ -176,11 +164,16 @@ def test_what_has_no_plain_form_is_all_listed_and_nothing_written(load, tmp_path
         write_source(load(NET), tmp_path / "d.py")
 
 
-def test_an_exported_program_where_the_project_is_not(load, tmp_path):
+def test_a_model_and_a_program_where_the_project_is_not(load, tmp_path):
     net = load(NET)
+    write_source(net, tmp_path / "model.py")
     write_program(net, tmp_path / "net.pt2")
     given = {"data": np.random.default_rng(3).standard_normal((1, 3, 9, 11)).astype(np.float32)}
-    assert_alike(stranger(tmp_path, given, "program"), net, given)
+    np.savez(tmp_path / "given.npz", **given)
+    done = subprocess.run([sys.executable, "-I", "-c", STRANGER], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name in ("model", "program"):
+        assert_alike(dict(np.load(tmp_path / f"{name}.npz")), net, given)
 
 
 def test_what_names_have_in_common():

@@ -158,3 +158,18 @@ def test_mutations_raise_our_errors_alone(net, tmp_path):
         except CaffeError:
             ends["refused"] += 1
     assert min(ends.values()) > 0, ends
+
+
+def test_a_model_in_two_files(net, tmp_path, monkeypatch):
+    monkeypatch.setattr("port.onnx.export.MAX_BYTES", 1000)
+    monkeypatch.setattr("port.onnx.apart.SMALLEST", 16)
+    (tmp_path / "two").mkdir()
+    port.export_onnx(net, tmp_path / "two" / "n.onnx")
+    assert (tmp_path / "two" / "n.onnx.data").stat().st_size > 400
+    assert verify_onnx(tmp_path / "two" / "n.onnx", net, every=True)
+    data = tmp_path / "two" / "n.onnx.data"
+    data.write_bytes(data.read_bytes()[::-1])
+    assert not verify_onnx(tmp_path / "two" / "n.onnx", net)
+    data.unlink()
+    with pytest.raises(ExportError, match=r"n\.onnx: ONNX Runtime refuses the model"):
+        verify_onnx(tmp_path / "two" / "n.onnx", net)
