@@ -27,13 +27,15 @@ lint: $(READY)
 bench: $(READY)
 	$(RUN) benchmarks/run.py
 
-# The tested versions of constraints.txt decide; a change of either file rebuilds.
+# The tested versions of constraints.txt decide; a change of either file rebuilds. With another OpenCV:
+# make test VENV=/tmp/opencv5 OPENCV=5.0.0.93
 $(READY): setup.cfg constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	@# torch first and by exact version: a range would let pip look for a build with CUDA
 	$(RUN) -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
-	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@sed $(if $(OPENCV),'s/^opencv-python==.*/opencv-python==$(OPENCV)/',-n p) constraints.txt > $(VENV)/constraints.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[dev]'
 	@touch $@
 
 clean:

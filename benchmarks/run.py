@@ -97,9 +97,15 @@ def verifying(nets: Nets, repeats: int) -> Iterator[Row]:
 
 def passing(nets: Nets, repeats: int) -> Iterator[Row]:
     """Forward passes of photographs in every runtime, in turn, so that a busy moment hits all of them."""
+    from cv2 import dnn
+
     for batch, passes in PASSES.items():
         for dialect, prototxt in nets.items():
-            runtimes = ["torch", "onnx", *(["opencv"] if dialect == "bvlc" else [])]
+            runtimes = [
+                "torch",
+                "onnx",
+                *(["opencv"] if dialect == "bvlc" and hasattr(dnn, "readNetFromCaffe") else []),
+            ]
             times: dict[str, list[float]] = {runtime: [] for runtime in runtimes}
             outputs: dict[str, np.ndarray] = {}
             for _ in range(min(repeats, 3)):
