@@ -93,6 +93,7 @@ def verify_onnx(
     Raises ExportError for a file that cannot be read, run or fed with the net's inputs.
     """
     model = read_model(path)
+    _require_text(model, path)
     pairs = _pairs(model, net, path)
     sizes = [_batch(theirs) for theirs in pairs.values()]
     batch = batch or next((size for size in sizes if size), 1)
@@ -104,6 +105,15 @@ def verify_onnx(
     report = OnnxReport(str(path), net.caffe.name, told, tolerance, every)
     _match(report, net, found, expected, {value.name for value in model.graph.output})
     return report
+
+
+def _require_text(model: onnx.ModelProto, path: Path) -> None:
+    """Raise ExportError for names that are not UTF-8, which protobuf gives as bytes."""
+    graph = model.graph
+    names = [name for node in graph.node for name in (*node.input, *node.output)]
+    names += [value.name for value in (*graph.input, *graph.output)]
+    if strange := next((name for name in names if isinstance(name, bytes)), None):
+        raise ExportError(Problem(f"the name '{said(strange)}' is not UTF-8", "an ONNX model", file=path))
 
 
 def _given(net: CaffeNet, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], str]:

@@ -173,3 +173,10 @@ def test_a_model_in_two_files(net, tmp_path, monkeypatch):
     data.unlink()
     with pytest.raises(ExportError, match=r"n\.onnx: ONNX Runtime refuses the model"):
         verify_onnx(tmp_path / "two" / "n.onnx", net)
+
+
+def test_names_that_are_no_text(net, tmp_path):
+    data = (tmp_path / "n.onnx").read_bytes()
+    (tmp_path / "m.onnx").write_bytes(data.replace(b"c@n", b"c\xcan"))
+    with pytest.raises(ExportError, match=r"m\.onnx: the name 'c.xcan' is not UTF-8"):
+        verify_onnx(tmp_path / "m.onnx", net)
