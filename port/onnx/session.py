@@ -43,7 +43,8 @@ def session_of_bytes(data: bytes, folder: Path, file: str | Path = "") -> Any:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.absolute()))
     try:
-        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        # without its fallback, which prints and does the same again
+        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as cause:  # as in `session`
         raise ExportError(Problem(f"ONNX Runtime refuses the model: {_first_line(cause)}", file=file)) from None
 
