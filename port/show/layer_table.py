@@ -50,7 +50,8 @@ def row(cls: type[Layer], cases: int) -> tuple[str, ...]:
         run, export = "its tops are inputs", "its tops are inputs"
     else:
         run = "registered by the user" if cls is Python else "yes"
-        export = f"yes; {cls.onnx_note}" if cls.onnx_note else "yes"
+        note = cls.onnx_note
+        export = note if note.startswith("no:") else f"yes; {note}" if note else "yes"
     return (cls.type, ", ".join(dialects(cls)) or "any", cls.kind, run, _gradient(cls), export, str(cases or "-"))
 
 

@@ -51,6 +51,7 @@ class CtcLoss(Loss):
     """
 
     type = "CtcLoss"
+    onnx_note = "no: it sums over all paths"
     pack = "crnn"
     param = ("ctc_loss_param",)
 
@@ -106,6 +107,7 @@ class LabelsequenceAccuracy(Layer):
     """
 
     type = "LabelsequenceAccuracy"
+    onnx_note = "no: it compares texts"
     pack = "crnn"
     kind = "metric"
     param = ("labelsequence_accuracy_param",)

@@ -164,6 +164,7 @@ class BiasChannel(Layer):
 class _Places(Layer):
     """A list of channels or labels of every item, N x K x 1 x 1."""
 
+    onnx_note = "no: it lists what there is"
     pack = "deeplab"
     family = "other"
     no_gradient = (0,)

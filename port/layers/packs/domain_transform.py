@@ -34,6 +34,7 @@ class DomainTransform(Layer):
     """
 
     type = "DomainTransform"
+    onnx_note = "no: its sizes differ from item to item"
     pack = "deeplab"
     family = "other"
     param = ("domain_transform_param",)

@@ -20,6 +20,7 @@ class _General(Loss):
     bottom_count = (2, 3)
     top_count = (1, 2)
     no_gradient = (1, 2)
+    onnx_note = "no: a loss for training"
 
     positive_weight: float = 1.0
     negative_weight: float = 1.0
