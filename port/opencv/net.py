@@ -78,6 +78,11 @@ class CaffeNet:
         self._ready([])
         return self._inner
 
+    def enableFusion(self, fusion: bool) -> None:
+        """Whether layers are computed together, which changes rounding alone; OpenCV 5 always decides it itself."""
+        if cv2.__version__.startswith("4."):  # that of 5.0 loses its layers at the call
+            self._set("enableFusion", (fusion,), {})
+
     # -- names --------------------------------------------------------------------------------------------
     def getLayerNames(self) -> list[str]:
         """The names of Caffe's layers, in the order of the file."""

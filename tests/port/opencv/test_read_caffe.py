@@ -102,6 +102,17 @@ def test_it_follows_the_shapes_of_its_inputs(files, shape):
     assert type(plain) is cv2.dnn.Net and error(plain.forward("prob"), net.forward()) == 0
 
 
+def test_settings_reach_every_conversion(files):
+    net = port.opencv.readNetFromCaffe(*files)
+    net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
+    net.setPreferableTarget(cv2.dnn.DNN_TARGET_CPU)
+    net.enableFusion(False)
+    net.enableWinograd(False)
+    for shape in ((1, 3, 12, 17), (2, 3, 12, 17)):
+        net.setInput(image(*shape))
+        assert error(net.forward(), blobs(files, image(*shape))["prob"]) <= SAME
+
+
 def test_the_arguments_of_set_input(files):
     net = port.opencv.readNetFromCaffe(*files)
     x = np.random.RandomState(1).randint(0, 255, (1, 3, 12, 17)).astype(np.float32)
