@@ -46,7 +46,8 @@ class ImResize(Layer):
     def cut(self, length: int, item: int) -> int:
         """Cells that an item leaves out at either end of an axis."""
         gap = np.float32(1) - np.float32(self.start_scale) + np.float32(item) * np.float32(self.scale_gap)
-        return int(np.floor(np.float32(length // 2) * gap))
+        with np.errstate(over="ignore"):
+            return int(np.clip(np.floor(np.float32(length // 2) * gap), -1, length))
 
     def top_shapes(self, x):
         if len(x) != 4:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from math import inf
 from typing import Any, ClassVar
 
 import numpy as np
@@ -127,6 +128,8 @@ class _Proposals(Layer):
     def top_shapes(self, scores, deltas, info):
         check_maps((scores, deltas, info), len(self.rule.anchors), self.numbers)
         self.check(scores)
+        if not self.rule.threshold >= 0:
+            raise Misfit(f"a threshold of {self.rule.threshold:g} for overlaps", "0 or more", "nms_thresh")
         return ((1, 5), self.score_shape)[: self.at.tops]
 
     score_shape: ClassVar[tuple[int, ...]] = (1, 1)
@@ -232,6 +235,9 @@ class PvanetProposal(_Proposals):
 
     @property
     def rule(self):
+        if not all(0 < ratio < inf for ratio in self.ratio) or self.base_size < 1:
+            ratios = ", ".join(f"{ratio:g}" for ratio in self.ratio)
+            raise Misfit(f"ratio {ratios}, base_size {self.base_size}", "finite numbers above 0", "ratio")
         found = []
         for ratio in self.ratio:
             wide = np.sqrt(self.base_size**2 / ratio)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..base import Layer, Misfit, register, show
-from ..values import check_finite, check_places
+from ..values import check_regions
 
 # The quarter points of a region, along y and x, in the fork's order.
 _SAMPLES = np.array([(-0.5, -0.5), (0.5, -0.5), (-0.5, 0.5), (0.5, 0.5)], np.float32)
@@ -87,12 +87,8 @@ class ROIAlign(Layer):
         place = rois[:, 0].astype(np.int64)[:, None, None, None] * (channels * high * wide) + row * wide + column
         return place, weights * there[..., None], rows["empty"][:, :, None] | columns["empty"][:, None, :]
 
-    def _check(self, x, rois) -> None:
-        check_finite(rois, "number of a region", 1)
-        check_places(rois.reshape(-1, 5)[:, 0], len(x), "region's item")
-
     def reference(self, blobs, x, rois):
-        self._check(x, rois)
+        check_regions(rois, len(x), self.spatial_scale)
         place, weights, empty = self.points(x.shape, rois, np.float64)
         flat = x.reshape(-1)
         memory = np.concatenate([flat, np.zeros(_gap(flat.size)), flat[: x.shape[3] + 1], [0]])
@@ -103,7 +99,7 @@ class ROIAlign(Layer):
         return (np.where(empty[:, None], np.maximum(sums, 0), sums),)
 
     def forward(self, module, x, rois):
-        self._check(x, rois)
+        check_regions(rois, len(x), self.spatial_scale)
         parts = self.points(tuple(x.shape), rois.detach().cpu().numpy())
         place, weights, empty = (torch.from_numpy(part).to(x.device) for part in parts)
         channel = torch.arange(x.shape[1], device=x.device).reshape(1, -1, 1, 1, 1) * prod(x.shape[2:])

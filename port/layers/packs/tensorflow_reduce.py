@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from ..base import Layer, Misfit, canonical_axis, register
+from ..base import Layer, Misfit, canonical_axis, register, show
 
 
 class _Reduce(Layer):
@@ -17,6 +17,7 @@ class _Reduce(Layer):
     family = "reshaping"
     never_in_place = True
     kind_in_onnx: ClassVar[str] = ""
+    of_none: ClassVar[bool] = True  # whether no values have such a number
 
     axis: tuple[int, ...] = ()
     keepdims: bool = False
@@ -30,6 +31,10 @@ class _Reduce(Layer):
 
     def top_shapes(self, x):
         axes = self.axes(len(x))
+        if not self.of_none and not all(x[axis] for axis in axes):
+            raise Misfit(
+                f"no values along an axis of {show(x)}", "one or more: there is nothing to choose from", "axis"
+            )
         if self.keepdims:
             return (tuple(1 if i in axes else n for i, n in enumerate(x)),)
         return (tuple(n for i, n in enumerate(x) if i not in axes),)
@@ -103,6 +108,7 @@ class ReduceMax(_Reduce):
     """The largest value along `axis` (reduce_max_layer)."""
 
     type = kind_in_onnx = "ReduceMax"
+    of_none = False
     param = ("reduce_max_param",)
 
     def reduced(self, x, axes):
@@ -117,6 +123,7 @@ class ReduceMin(_Reduce):
     """The least value along `axis` (reduce_min_layer)."""
 
     type = kind_in_onnx = "ReduceMin"
+    of_none = False
     param = ("reduce_min_param",)
 
     def reduced(self, x, axes):
@@ -184,6 +191,7 @@ class ReduceLogSumExp(_Reduce):
     """The logarithm of the sum of exponentials along `axis`; the fork's overflows where this does not."""
 
     type = kind_in_onnx = "ReduceLogSumExp"
+    of_none = False
     param = ("reduce_logsumexp_param",)
 
     def reduced(self, x, axes):

@@ -66,6 +66,9 @@ def test_losses_of_no_maps(type):
 
 def test_imresize_of_nothing_and_by_no_number():
     refused("an item or more", "ImResize", [np.zeros((0, 3, 4, 5))], fields={"imresize_param": {"factor": 2.0}})
+    refused(
+        "scales that leave", "ImResize", [np.zeros((2, 3, 4, 5))], fields={"imresize_param": {"start_scale": -3e38}}
+    )
     for field in ("factor", "start_scale", "scale_gap"):
         for value in ("inf", "nan"):
             fields = {"imresize_param": {field: Word(value)}}
@@ -151,3 +154,33 @@ def test_a_stride_beyond_integers_takes_the_first_place():
         random = np.random.RandomState(0)
         run = Run(type, [random.randn(1, 4, 5, 6), random.randn(1, 4, 5, 6)], fields={"correlation_param": fields})
         assert fitting(run)[0].shape[2:] == (1, 1)
+
+
+@pytest.mark.parametrize("type", ["ReduceMax", "ReduceMin", "ReduceLogSumExp", "ReduceLogsumexp"])
+def test_no_largest_value_of_none(type):
+    param = {"ReduceMax": "reduce_max_param", "ReduceMin": "reduce_min_param"}.get(type)
+    if param:
+        fields = {param: {"axis": [1]}}
+        refused("nothing to choose", type, [np.zeros((2, 0, 3))], fields=fields)
+        assert Run(type, [np.zeros((0, 2, 3))], fields=fields).reference()[0].shape == (0, 3)
+    refused("nothing to choose", type, [np.zeros((2, 0))])
+    refused("nothing to choose", type, [np.zeros((0, 3))])
+
+
+@pytest.mark.parametrize(
+    "field", [{"ratio": [1.0, 0.0]}, {"ratio": [-1.0]}, {"ratio": [Word("nan")]}, {"nms_thresh": -1.0}]
+)
+def test_anchors_without_a_form_are_refused(field):
+    fields = {"base_size": 16, "ratio": [1.0], "scale": [2.0], "nms_thresh": 0.7, **field}
+    count = len(fields["ratio"])
+    maps = [np.zeros((1, 2 * count, 3, 4)), np.zeros((1, 4 * count, 3, 4)), np.zeros((1, 4))]
+    refused(next(iter(field)), "Proposal", maps, fields={"proposal_param": fields})
+
+
+@pytest.mark.parametrize("scale", [3e38, -3e38])
+def test_roi_align_refuses_places_beyond_float32(scale):
+    fields = {"roi_align_param": {"spatial_scale": scale, "pooled_h": 2, "pooled_w": 2}}
+    run = Run("ROIAlign", [np.zeros((2, 3, 4, 5)), [[0, 1, 2, 3, 4]]], fields=fields)
+    for runtime in (run.reference, run.torch):
+        with pytest.raises(CaffeError, match="reach"):
+            runtime()
