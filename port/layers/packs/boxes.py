@@ -25,6 +25,12 @@ def prior_count(prior: Shape) -> int:
     return found
 
 
+def require_hard(nms_param: Any) -> None:
+    """Raise Misfit for the suppression of one fork that lowers scores where the others' leaves boxes out."""
+    if nms_param is not None and nms_param.soft_nms:
+        raise Misfit("soft_nms", "false: no rule of it is known here", "nms_param")
+
+
 def require_channels(what: str, shape: Shape, wanted: int) -> None:
     """Raise Misfit unless each item of a bottom holds as many values, along its second axis."""
     if extent(shape, 1) != wanted or extent(shape, 2) * extent(shape, 3) != 1:

@@ -17,6 +17,7 @@ from .boxes import (
     prior_count,
     require_channels,
     require_extents,
+    require_hard,
 )
 from .detection_onnx import opencv_detections, write_detections
 
@@ -87,6 +88,7 @@ class DetectionOutput(Layer):
     def top_shapes(self, *bottoms):
         loc, conf, prior = bottoms[:3]
         threshold, _, eta = self.nms
+        require_hard(self.nms_param)
         if self.num_classes is None:
             raise Misfit("no num_classes", "the number of labels, the background's included", "num_classes")
         if not threshold >= 0 or not 0 < eta <= 1:

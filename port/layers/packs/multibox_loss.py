@@ -12,7 +12,7 @@ from ..base import FLT_MIN, Misfit, at_least, float32, register, show
 from ..classification import _ClassLoss
 from ..losses import NormalizedLoss
 from ..values import check_finite
-from .boxes import decoded_tensor, prior_count, require_channels, require_extents
+from .boxes import decoded_tensor, prior_count, require_channels, require_extents, require_hard
 from .multibox_mining import matched, mined
 from .multibox_onnx import write_loss
 from .multibox_reference import loss_of
@@ -128,6 +128,7 @@ class MultiBoxLoss(NormalizedLoss):
 
     def top_shapes(self, loc, conf, prior, label, *arm):
         self._require()
+        require_hard(self.nms_param)
         for each in (loc, conf, prior, label):
             at_least(1, each)
         if loc[0] != conf[0]:

@@ -236,7 +236,7 @@ class ReduceAll(_Logical):
         return (x != 0).all(axes).astype(np.float64)
 
     def of_flags(self, flags, axes):
-        return flags.amin(axes)
+        return (flags != 0).all(axes).to(flags)
 
 
 @register
@@ -251,7 +251,7 @@ class ReduceAny(_Logical):
         return (x != 0).any(axes).astype(np.float64)
 
     def of_flags(self, flags, axes):
-        return flags.amax(axes)
+        return (flags != 0).any(axes).to(flags)
 
 
 @register

@@ -184,3 +184,9 @@ def test_roi_align_refuses_places_beyond_float32(scale):
     for runtime in (run.reference, run.torch):
         with pytest.raises(CaffeError, match="reach"):
             runtime()
+
+
+@pytest.mark.parametrize(("type", "value"), [("ReduceAll", 1), ("ReduceAny", 0)])
+def test_all_and_any_of_no_values(type, value):
+    run = Run(type, [np.zeros((3, 0))])
+    assert fitting(run)[0] == value

@@ -81,16 +81,24 @@ def test_what_openpose_trains_with(tmp_path):
 
 
 def test_what_deepdetect_trains_with(tmp_path):
-    """Its own fields for noise and colours, and a way of cuDNN's; none of them makes it a net with LRCN's Crop."""
+    """Its own fields for noise, colours, suppression and cuDNN; none of them makes it a net with LRCN's Crop."""
     fields = "transform_param { resize_param { height: 12 width: 10 } noise_param { prob: 0.1 all_effects: true } "
     fields += "distort_param { prob: 0.5 brightness: true contrast: true hue: true saturation: true "
     fields += "all_effects: false random_order: true } } data_param { batch_size: 4 source: 'db' }"
     text = layer("d", "AnnotatedData", "", "data label", fields)
     fields = "convolution_param { num_output: 2 kernel_size: 1 engine: CUDNN cudnn_flavor: SINGLE_HANDLE }"
     text += layer("c", "Convolution", "data", "c", fields)
+    tops = "input_param { shape { dim: 1 dim: 8 } shape { dim: 1 dim: 4 } shape { dim: 1 dim: 2 dim: 8 } }"
+    text += layer("i", "Input", "", "loc conf prior", tops)
+    fields = "detection_output_param { num_classes: 2 nms_param { top_k: 4 soft_nms: false theta: 0.5 } }"
+    text += layer("o", "DetectionOutput", "loc conf prior", "o", fields)
     file = tmp_path / "net.prototxt"
+    shapes = {"data": (4, 3, 12, 10), "label": (1, 1, 2, 8)}
+    file.write_text(text.replace("soft_nms: false", "soft_nms: true"))
+    with pytest.raises(NetError, match="soft_nms"):
+        port.load_net(file, input_shapes=shapes)
     file.write_text(text)
-    net = port.load_net(file, input_shapes={"data": (4, 3, 12, 10), "label": (1, 1, 2, 8)})
+    net = port.load_net(file, input_shapes=shapes)
     assert net.caffe.packs.keys() == {"ssd"}
     assert net.caffe.node("c").tops[0].shape == (4, 2, 12, 10)
 
