@@ -63,9 +63,9 @@ PACKS: dict[str, Pack] = {
         "dense_image_data_param spatial_dropout_param",
     ),
     "mobile": _pack(
-        "MobileNet, ShuffleNet and squeeze-and-excitation nets",
+        "MobileNet, ShuffleNet, EfficientNet and squeeze-and-excitation nets",
         "mobilenet_yolo synopsys",
-        "ConvolutionDepthwise DepthwiseConvolution ShuffleChannel ReLU6 Axpy HardSwish HardSigmoid",
+        "ConvolutionDepthwise DepthwiseConvolution ShuffleChannel ReLU6 Axpy BroadcastMul HardSwish HardSigmoid",
         "shuffle_channel_param relu6_param hard_sigmoid_param",
     ),
     "yolo": _pack(

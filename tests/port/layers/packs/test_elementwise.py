@@ -315,6 +315,27 @@ def test_what_axpy_refuses():
     refused("2 bottoms", "Axpy", [np.ones((2, 3)), x])
 
 
+@pytest.mark.parametrize("more", [(2, 3), (2, 3, 1), (2, 3, 1, 1)])
+@pytest.mark.parametrize(("spatial", "swapped"), [((4, 5), False), ((4, 5), True), ((7,), True), ((1, 1), False)])
+def test_broadcast_mul(more, spatial, swapped):
+    random = np.random.RandomState(4)
+    x, scale = (random.standard_normal(s) for s in ((2, 3, *spatial), more))
+    run = Run("BroadcastMul", [scale, x] if swapped else [x, scale])
+    given = dict(zip(("scale", "x") if swapped else ("x", "scale"), run.double(), strict=True))
+    y = np.zeros(x.shape)
+    for place in np.ndindex(*x.shape):
+        y[place] = given["x"][place] * given["scale"].reshape(2, 3)[place[:2]]
+    run.holds([y], OPSETS)
+    run.stays_double()
+    run.slopes_hold(random.standard_normal(x.shape), (0, 1))
+
+
+def test_what_broadcast_mul_refuses():
+    for a, b in (((2, 4), (2, 3, 4, 5)), ((2, 3, 1, 5), (2, 3, 4, 5)), ((2, 3, 4, 5), (2, 3, 4, 5)), ((3,), (3,))):
+        refused("N x C x 1 x 1", "BroadcastMul", [np.ones(a), np.ones(b)])
+    refused("1 bottoms", "BroadcastMul", [np.ones((2, 3))])
+
+
 @pytest.mark.parametrize(("type", "shapes"), [("Mish", [(0, 3)]), ("Axpy", [(0, 3), (0, 3, 2, 2), (0, 3, 2, 2)])])
 def test_no_items(type, shapes):
     run = Run(type, [np.zeros(s) for s in shapes])
