@@ -60,7 +60,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "opencv":  # port.opencv.install(), the one line more of an old program, after `import port` alone
-        return import_module(".opencv", __name__)
+        return import_module(f".{name}", __name__)
     if name in _HOMES:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module 'port' has no attribute '{name}'")
