@@ -11,7 +11,7 @@ import torch
 
 from .base import Layer, Misfit, canonical_axis, per_item, register, show
 from .pooling import Pooling
-from .values import check_places
+from .values import check_regions
 
 
 def round_away(x: Any) -> int:
@@ -60,7 +60,7 @@ class ROIPooling(Layer):
         return int(roi[0]), list(product(rows, columns)), np.add.outer(row_of * len(columns), column_of)
 
     def reference(self, blobs, x, rois):
-        check_places(rois.reshape(-1, 5)[:, 0], len(x), "region's item")
+        check_regions(rois, len(x), self.spatial_scale)
         y = np.zeros((rois.shape[0], x.shape[1], self.pooled_h, self.pooled_w))
         for n, roi in enumerate(rois.reshape(-1, 5)):
             item, bins, places = self.bins(roi, *x.shape[2:])
@@ -69,7 +69,7 @@ class ROIPooling(Layer):
         return (y,)
 
     def forward(self, module, x, rois):
-        check_places(rois.reshape(-1, 5)[:, 0], len(x), "region's item")
+        check_regions(rois, len(x), self.spatial_scale)
         tops = []
         for roi in rois.detach().reshape(-1, 5).cpu().numpy():
             item, bins, places = self.bins(roi, *x.shape[2:])

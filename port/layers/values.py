@@ -48,9 +48,9 @@ def check_regions(rois: Any, items: int, scale: float) -> None:
     """Raise Misfit for a region [item, x1, y1, x2, y2] of no item, or whose places on the map float32 does not hold."""
     if isinstance(rois, torch.Tensor) and torch.compiler.is_compiling():
         return
-    check_finite(rois, "number of a region", 1)
     rows = rois.reshape(-1, 5)
     check_places(rows[:, 0], items, "region's item")
+    check_finite(rois, "number of a region", 1)
     reach = float(abs(rows[:, 1:]).max()) * abs(scale) if len(rows) else 0.0
     if not reach < _FAR:
         raise Misfit(f"regions that reach to {reach:g} on the map", f"below {_FAR:g}", "spatial_scale")

@@ -177,12 +177,13 @@ def test_anchors_without_a_form_are_refused(field):
     refused(next(iter(field)), "Proposal", maps, fields={"proposal_param": fields})
 
 
-@pytest.mark.parametrize("scale", [3e38, -3e38])
-def test_roi_align_refuses_places_beyond_float32(scale):
-    fields = {"roi_align_param": {"spatial_scale": scale, "pooled_h": 2, "pooled_w": 2}}
-    run = Run("ROIAlign", [np.zeros((2, 3, 4, 5)), [[0, 1, 2, 3, 4]]], fields=fields)
+@pytest.mark.parametrize(("type", "param"), [("ROIAlign", "roi_align_param"), ("ROIPooling", "roi_pooling_param")])
+@pytest.mark.parametrize(("scale", "edge"), [(3e38, 4), (-3e38, 4), (1, np.nan), (1, np.inf)])
+def test_regions_refuse_places_beyond_float32(type, param, scale, edge):
+    fields = {param: {"spatial_scale": float(scale), "pooled_h": 2, "pooled_w": 2}}
+    run = Run(type, [np.zeros((2, 3, 4, 5)), [[0, 1, 2, 3, edge]]], fields=fields)
     for runtime in (run.reference, run.torch):
-        with pytest.raises(CaffeError, match="reach"):
+        with pytest.raises(CaffeError, match="region"):
             runtime()
 
 
