@@ -238,7 +238,9 @@ def check_packs(names: Iterable[str]) -> None:
     with Problems(UsageError) as problems:
         for name in names:
             if name not in PACKS:
-                problems.add(f"there is no pack '{name}'", fix=closest(name, PACKS), field="packs")
+                own = ", ".join(pack for pack in PACKS if name in PACKS[pack].forks)
+                fix = f"that is a fork; what it adds are the packs {own}" if own else closest(name, PACKS)
+                problems.add(f"there is no pack '{name}'", fix=fix, field="packs")
 
 
 def joined(dialect: str | None, packs: Iterable[str]) -> str | None:

@@ -64,6 +64,7 @@ def test_commands_refuse_what_is_no_dialect_or_pack(run, arguments, capsys):
     for given, said in (
         (["--dialect", "caffe2"], "invalid choice: 'caffe2'"),
         (["--packs", "fase"], "there is no pack 'fase'. Did you mean 'face'?"),
+        (["--packs", "openpose,lrcn,flownet2"], "no pack 'flownet2'. That is a fork; what it adds are the packs flow"),
     ):
         with pytest.raises(SystemExit):
             run([*arguments, *given])
