@@ -10,7 +10,7 @@ reproduce: $(READY)
 	@$(RUN) verify/reproduce_table2.py
 
 test: lint
-	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+	$(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
 
 test-slow: lint
 	$(RUN) -m pytest --slow $(PYTEST_ARGS)
