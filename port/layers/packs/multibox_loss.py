@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,8 @@ class MultiBoxLoss(NormalizedLoss):
             raise Misfit(found, f"below {self.classes}", "background_label_id")
         if self.map_object_to_agnostic and self.classes != 2:
             raise Misfit(f"map_object_to_agnostic with {self.classes} labels", "2", "num_classes")
+        if not isfinite(self.neg_pos_ratio):
+            raise Misfit(f"neg_pos_ratio {self.neg_pos_ratio:g}", "a finite number", "neg_pos_ratio")
         if self.mining_type == HARD_EXAMPLE and self.sample_size < 1:
             raise Misfit(f"sample_size {self.sample_size}", "1 or more", "sample_size")
         if len(self.propagate_down) not in (0, self.at.bottoms):

@@ -49,6 +49,11 @@ NETS = {
         + layer("y", "MultiBoxLoss", "loc conf prior label", "y", LOSS),
         "an input with 0 axes",
     ),
+    "MultiBoxLoss with endless negatives": (
+        inputs(**BOXES, conf=(2, 48))
+        + layer("y", "MultiBoxLoss", "loc conf prior label", "y", LOSS.replace("true }", "true neg_pos_ratio: inf }")),
+        "neg_pos_ratio inf",
+    ),
     "DetectionOutput of a scalar": (
         inputs(loc=(2, 48), prior=(1, 2, 48), all=(2, 48))
         + layer("conf", "Reduction", "all", "conf")
