@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .base import Layer, Misfit, canonical_axis, per_item, register, show
+from .base import Layer, Misfit, Shape, canonical_axis, per_item, register, show
 from .pooling import Pooling
 from .values import check_regions
 
@@ -30,6 +30,15 @@ def _spans(start: int, end: int, count: int, extent: int) -> tuple[list[slice], 
     return [slice(*pair) for pair in pairs.tolist()], which.reshape(-1)
 
 
+def regions_shape(layer: Any, x: Shape, rois: Shape) -> Shape:
+    """R x C x PH x PW of R regions of five numbers on maps N x C x H x W; raises Misfit for other bottoms."""
+    if layer.pooled_h < 1 or layer.pooled_w < 1:
+        raise Misfit(f"pooled_h {layer.pooled_h}, pooled_w {layer.pooled_w}", "both above 0", layer.param[0])
+    if len(x) != 4 or len(rois) > 4 or np.prod(rois[1:]) != 5:
+        raise Misfit(f"{show(x)} and {show(rois)}", "N x C x H x W, and 5 numbers a region", "bottom")
+    return (rois[0], x[1], layer.pooled_h, layer.pooled_w)
+
+
 @register
 class ROIPooling(Layer):
     """The maximum of each bin of each region [batch, x1, y1, x2, y2]; semantics 1.19 (roi_pooling_layer)."""
@@ -46,11 +55,7 @@ class ROIPooling(Layer):
     spatial_scale: float = 1.0
 
     def top_shapes(self, x, rois):
-        if self.pooled_h < 1 or self.pooled_w < 1:
-            raise Misfit(f"pooled_h {self.pooled_h}, pooled_w {self.pooled_w}", "both above 0", "roi_pooling_param")
-        if len(x) != 4 or len(rois) > 4 or np.prod(rois[1:]) != 5:
-            raise Misfit(f"{show(x)} and {show(rois)}", "N x C x H x W, and 5 numbers a region", "bottom")
-        return ((rois[0], x[1], self.pooled_h, self.pooled_w),)
+        return (regions_shape(self, x, rois),)
 
     def bins(self, roi, high: int, wide: int):
         """Item of a region, the rows and columns that its bins span, each once, and which of them every bin has."""

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..base import Layer, Misfit, register, show
+from ..base import Layer, Misfit, register
+from ..regions import regions_shape
 from ..values import check_regions
 
 # The quarter points of a region, along y and x, in the fork's order.
@@ -39,13 +40,9 @@ class ROIAlign(Layer):
     spatial_scale: float = 1.0
 
     def top_shapes(self, x, rois):
-        if self.pooled_h < 1 or self.pooled_w < 1:
-            raise Misfit(f"pooled_h {self.pooled_h}, pooled_w {self.pooled_w}", "both above 0", "roi_align_param")
         if not isfinite(self.spatial_scale):
             raise Misfit(f"spatial_scale {self.spatial_scale:g}", "a finite number", "spatial_scale")
-        if len(x) != 4 or prod(rois[1:]) != 5:
-            raise Misfit(f"{show(x)} and {show(rois)}", "N x C x H x W, and 5 numbers a region", "bottom")
-        return ((rois[0], x[1], self.pooled_h, self.pooled_w),)
+        return (regions_shape(self, x, rois),)
 
     def _spans(self, rois: np.ndarray, side: int, bins: int, extent: int) -> Bins:
         """Along an axis, of each region: start and length, and of each bin first cell, number of cells, emptiness."""
